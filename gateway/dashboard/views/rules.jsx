@@ -1,0 +1,126 @@
+// Rates and keys: who is near a rate, which keys come, whose are they.
+
+import { count, NONE, plural } from '../format.js';
+import { change, now } from '../rpc.js';
+import { useCalls } from '../data.js';
+import { moment } from '../time.js';
+import { here, route, to } from '../route.js';
+import { Page } from '../shell.jsx';
+import { Id, Name, None, Stop, Usd } from '../parts/text.jsx';
+import { Empty, Failure, Skeleton } from '../parts/states.jsx';
+import { Table } from '../parts/table.jsx';
+import { Pick } from '../parts/controls.jsx';
+import { ask, Field, say } from '../parts/sheet.jsx';
+
+const RATES = [['requests_per_second', 'calls a second'], ['requests_per_minute', 'calls a minute'], ['requests_per_hour', 'calls an hour'], ['requests_per_day', 'calls a day'], ['tokens_per_minute', 'tokens a minute'],
+  ['tokens_per_hour', 'tokens an hour'], ['tokens_per_day', 'tokens a day'], ['parallel', 'at one time']];
+
+const undo = (result) => (result.change ? () => change('rule.revert', { change: result.change, note: 'undone in the dashboard' }) : null);
+
+export function Rates() {
+  const data = useCalls([['rule.list', { policy: 'rate_limit' }], ['rate.status'], ['denial.list', { last: '24h', code: 'rate_' }]], { on: ['rule.changes'], every: 15_000 });
+  const tools = <button type="button" class="button" data-key="n" onClick={() => setRate()}>Set a rate <kbd aria-hidden="true">n</kbd></button>;
+  return <Page title="Rates" tools={tools}>{data.ready ? <RateRows data={data} /> : <Skeleton headline rows={8} />}</Page>;
+}
+
+function RateRows({ data }) {
+  const [rules, status, denials] = data.results.map((result) => result.value);
+  if (!rules) return <Failure error={data.results[0].error} retry={data.reload} />;
+  const rows = rules.rules.flatMap((rule) => RATES.filter(([name]) => rule.value && Number(rule.value[name]) > 0).map(([name, words]) => ({ rule, name, words, id: `${rule.id} ${name}`, limit: Number(rule.value[name]),
+    who: rule.value.account || (rule.value.api_key_pattern ? `keys ${rule.value.api_key_pattern}` : 'every key') })));
+  const busiest = status && status.rates;
+  const columns = [
+    { key: 'who', head: 'Who', sort: 'text', phone: 1, cell: (row) => <Name of={row.who} most={48} /> },
+    { key: 'words', head: 'Rate', phone: 3, cell: (row) => <span class="soft">{row.words}</span> },
+    { key: 'limit', head: 'Limit', num: true, sort: 'number', phone: 2, cell: (row) => <b>{count(row.limit)}</b> },
+    { key: 'source', head: 'From', cell: (row) => <span class="soft">{row.rule.source === 'file' ? 'the file' : <><Name of={row.rule.author} most={24} />{row.rule.note && <>, <Name of={row.rule.note} most={40} /></>}</>}</span> },
+    { key: 'force', head: 'In force', cell: (row) => <span class="soft">{row.rule.in_force ? 'yes' : 'no, the policy is off'}</span> },
+    { key: 'act', head: '', spoken: 'Change', csv: false, num: true, cell: (row) => row.rule.value.account && <button type="button" class="state" onClick={() => setRate(row.rule.value)}><u>Set</u></button> },
+  ];
+  return (
+    <>
+      <div class="top"><div><div class="cap">Refused by a rate, 24 h</div><a class="headline plain" href={to('calls', { is: 'refused', last: '24h' })}>{denials ? count(denials.refused) : NONE}</a></div><div class="beside"><p>{plural(rows.length, 'rate')} in {plural(rules.rules.length, 'rule')}</p><p class="soft">A call that does not fit waits for its turn, or is refused with the time to wait.</p></div></div>
+      {busiest ? <Busiest rows={busiest} /> : <p class="cap pad-y">Who is near a rate, and who waits: {NONE}</p>}
+      {rows.length ? <Table label="Rates" columns={columns} rows={rows} id={(row) => row.id} file="rates" /> : <Empty title="No rate is set." line="agentledger rates set agent --requests-per-minute 60" guide="What a rate can do" topic="rules">A rate stands here with who is near it.</Empty>}
+    </>
+  );
+}
+
+function Busiest({ rows }) {
+  return <Table label="Near a rate" name="near" columns={[
+    { key: 'account', head: 'Account', phone: 1, cell: (row) => <Name of={row.account} /> },
+    { key: 'rate', head: 'Rate', phone: 3, cell: (row) => <Name of={row.rate} /> },
+    { key: 'used', head: 'Used', num: true, phone: 2, cell: (row) => `${count(row.used)} of ${count(row.limit)}` },
+    { key: 'waits', head: 'Wait', num: true, phone: 4, cell: (row) => (row.waiting ? count(row.waiting) : <None />) },
+  ]} rows={rows} id={(row) => `${row.account} ${row.rate}`} />;
+}
+
+function setRate(value = {}) {
+  ask({
+    title: 'Set a rate', verb: 'Set the rate',
+    body: <><Field label="Account: agent, agent:ci-*, tenant:acme, key" name="account" value={value.account || ''} required />
+      <div class="pair"><Field label="Rate" name="rate" value={(RATES.find(([name]) => value[name]) || RATES[1])[0]} options={RATES} /><Field label="Limit" name="limit" value="" required /></div><p class="cap">0 takes it off.</p></>,
+    run: async (form, id) => {
+      const result = await change('rate.set', { account: form.account.trim(), [form.rate]: Number(form.limit), note: 'in the dashboard' }, id);
+      say(`The rate of ${form.account.trim()} is set.`, undo(result));
+    },
+  });
+}
+
+export function Keys() {
+  const { query } = route.value;
+  const last = query.last || '30d';
+  const data = useCalls([['key.list', { last }], query.fp ? ['ledger.summary', { by: 'agent', key: query.fp, last }] : null], { on: ['rule.changes'], every: 30_000 });
+  const tools = <><Pick name="last" label="Seen in" of={[['30d', '30 d'], ['24h', '24 h'], ['7d', '7 d'], ['1y', '1 y']]} /><button type="button" class="button" data-key="n" onClick={() => block()}>Block a pattern <kbd aria-hidden="true">n</kbd></button></>;
+  return <Page title="Keys" tools={tools}>{data.ready ? <KeyRows data={data} query={query} /> : <Skeleton headline rows={10} />}</Page>;
+}
+
+function KeyRows({ data, query }) {
+  const { value, error } = data.results[0];
+  const at = now();
+  if (!value) return <Failure error={error} retry={data.reload} />;
+  const columns = [
+    { key: 'fingerprint', head: 'Key', phone: 1, cell: (row) => <>{row.name && <><Name of={row.name} most={24} /> </>}<Id of={row.fingerprint} most={16} />{row.blocked && <> <span class="tag stop">✕ blocked</span></>}</> },
+    { key: 'tenant', head: 'Tenant', sort: 'text', phone: 3, cell: (row) => <Name of={row.tenant} most={32} /> },
+    { key: 'last_seen', head: 'Last call, UTC', class: 'nowrap soft', sort: 'text', phone: 4, cell: (row) => moment(row.last_seen, at) },
+    { key: 'requests', head: 'Calls', num: true, sort: 'number', cell: (row) => count(row.requests) },
+    { key: 'cost_usd', head: 'Spent', num: true, sort: 'money', phone: 2, cell: (row) => <a href={to('calls', { key: row.fingerprint, last: query.last || '30d' })}><Usd of={row.cost_usd} cents /></a> },
+    { key: 'act', head: '', spoken: 'Block', csv: false, num: true, cell: (row) => <button type="button" class="state" onClick={() => (row.blocked ? unblock(row) : block(row))}><u>{row.blocked ? 'Unblock' : 'Block'}</u></button> },
+  ];
+  return (
+    <>
+      <div class="top"><div><div class="cap">Keys that came</div><div class="headline">{count(value.keys.length)}</div></div><div class="beside"><p>{value.blocked.length ? <><Stop label="blocked" /> {plural(value.blocked.length, 'rule')} {value.blocked.length === 1 ? 'blocks' : 'block'} keys</> : 'none is blocked'}</p><p class="soft">Keys are known by their fingerprints; no whole key is kept anywhere.</p></div></div>
+      {value.keys.length ? <Table label="Keys" columns={columns} rows={value.keys} id={(row) => row.fingerprint} selected={query.fp} open={(row) => here({ fp: query.fp === row.fingerprint ? null : row.fingerprint })} sort="-cost_usd" file="keys" /> : <Empty title="No key has come yet." line="agentledger keys list" guide="How keys are named" topic="rules">A key stands here by its fingerprint with its first call.</Empty>}
+      {value.blocked.length > 0 && <section class="block"><h2 class="head">Blocked <small>patterns and fingerprints</small></h2><Table label="Blocked" name="blocks" columns={[
+        { key: 'value', head: 'What', phone: 1, cell: (row) => <Name of={typeof row.value === 'string' ? row.value : JSON.stringify(row.value)} mono /> },
+        { key: 'author', head: 'By', phone: 3, cell: (row) => (row.author ? <Name of={row.author} most={24} /> : 'the file') },
+        { key: 'note', head: 'Why', cell: (row) => <Name of={row.note} most={64} /> },
+        { key: 'at', head: 'Since, UTC', phone: 4, class: 'nowrap soft', cell: (row) => moment(row.at, at) },
+        { key: 'act', head: '', spoken: 'Unblock', num: true, phone: 2, csv: false, cell: (row) => row.source === 'runtime' && <button type="button" class="state" onClick={() => takeOut(row)}><u>Unblock</u></button> },
+      ]} rows={value.blocked} id={(row) => row.id} /></section>}
+    </>
+  );
+}
+
+function block(row) {
+  ask({
+    title: row ? 'Block this key' : 'Block keys by a pattern', verb: row ? 'Block the key' : 'Block them', danger: true,
+    body: <>{row ? <p><Id of={row.fingerprint} most={32} />: {plural(row.requests, 'call')} so far, <Usd of={row.cost_usd} />. Its next call is refused.</p> : <Field label="Pattern over whole keys: sk-leaked-*" name="pattern" required />}<Field label="Why, for the audit" name="note" /></>,
+    run: async (form, id) => {
+      const result = await change('key.block', { ...(row ? { fingerprint: row.fingerprint } : { pattern: form.pattern.trim() }), note: form.note || 'in the dashboard' }, id);
+      say('Blocked.', undo(result));
+    },
+  });
+}
+
+const unblock = (row) => ask({ title: 'Unblock this key', verb: 'Unblock the key', body: <p><Id of={row.fingerprint} most={32} /> is served again.</p>,
+  run: async (_, id) => {
+    const result = await change('key.unblock', { fingerprint: row.fingerprint, note: 'in the dashboard' }, id);
+    say('Unblocked.', undo(result));
+  } });
+
+const takeOut = (rule) => ask({ title: 'Unblock', verb: 'Unblock', body: <p><Name of={typeof rule.value === 'string' ? rule.value : JSON.stringify(rule.value)} /> is served again.</p>,
+  run: async (_, id) => {
+    const result = await change('rule.delete', { id: rule.id, note: 'in the dashboard' }, id);
+    say('Unblocked.', undo(result));
+  } });
