@@ -13,6 +13,8 @@ export const going = signal(false);
 /** `''`, `all` or `filter`: what the palette is open for. */
 export const palette = signal('');
 export const help = signal(false);
+/** What was typed before the palette stood: it takes it as its beginning. */
+export const early = { text: '' };
 export const letters = signal(remembered('letters') !== 'off');
 
 function remembered(name) {
@@ -55,7 +57,13 @@ export function start() {
 function press(event) {
   if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === 'k') {
     event.preventDefault();
+    early.text = '';
     palette.value = palette.value ? '' : 'all';
+    return;
+  }
+  if (palette.value && !document.querySelector('dialog[open]')) {
+    if (event.key.length === 1 && !event.ctrlKey && !event.metaKey) early.text += event.key;
+    event.preventDefault();
     return;
   }
   const at = event.target;
@@ -80,7 +88,7 @@ function press(event) {
   if (!letters.value && event.key !== '?') return;
   if (event.key === ' ' && at.closest('button, a, summary')) return;
   const own = { j: () => move(event, 1), k: () => move(event, -1), g: wait, d: nextTheme, '?': () => { help.value = true; },
-    f: () => { palette.value = 'filter'; }, '/': () => search(event) }[event.key];
+    f: () => { early.text = ''; palette.value = 'filter'; }, '/': () => search(event) }[event.key];
   if (own) {
     own();
     if (event.key !== 'j' && event.key !== 'k') event.preventDefault();

@@ -3,7 +3,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { go } from '../route.js';
-import { between, labelEvery, path, stacked, ticks } from './geometry.js';
+import { between, labelEvery, logTicks, path, scale, stacked, ticks } from './geometry.js';
 
 /** The width of an element, and again when it changes. */
 export function useWidth() {
@@ -46,7 +46,7 @@ function Axis({ marks, y, left, right, name }) {
  * `series` (`s1` … `rest`). As bars where there are at most 60 calendar units, else as areas. `reading(index)` is what stands
  * beside the bucket that is looked at.
  */
-export function Stack({ buckets, series, height = 352, name, reading, dimmed, label, compare, areas = false, empty }) {
+export function Stack({ buckets, series, height = 352, name, reading, dimmed, label, compare, areas = false, log = false, empty }) {
   const [ref, width] = useWidth();
   const [at, setAt] = useState(-1);
   const left = 42;
@@ -55,9 +55,10 @@ export function Stack({ buckets, series, height = 352, name, reading, dimmed, la
   const inner = Math.max(1, width - left);
   const wide = inner / Math.max(1, buckets.length);
   const heightOf = (bucket) => Math.max(bucket.values.reduce((sum, value) => sum + value, 0) + (bucket.held || 0) + (bucket.rest || 0), bucket.before || 0);
-  const marks = ticks(Math.max(0, ...buckets.map(heightOf)));
-  const most = marks[marks.length - 1];
-  const y = (value) => bottom - (value / most) * (bottom - top);
+  const highest = Math.max(0, ...buckets.map(heightOf));
+  const marks = log && highest > 0 ? logTicks(highest) : ticks(highest);
+  const share = scale(marks[marks.length - 1], log && highest > 0);
+  const y = (value) => bottom - share(value) * (bottom - top);
   const every = labelEvery(buckets.length, inner);
   const nothing = buckets.every((bucket) => heightOf(bucket) === 0);
 
@@ -114,6 +115,12 @@ function Bar({ bucket, series, x, wide, y, dimmed }) {
 function Areas({ buckets, series, left, wide, y, dimmed }) {
   const x = (i) => left + (i + 0.5) * wide;
   const all = buckets.map((bucket) => stacked(bucket.values));
+  const some = all.filter((one) => one.length && one[one.length - 1][1] > 0);
+  // A single point has no area: a dot, whose figure the table has.
+  if (some.length === 1) {
+    const i = all.indexOf(some[0]);
+    return <circle cx={x(i)} cy={y(some[0][some[0].length - 1][1])} r="3" fill="var(--spent)" />;
+  }
   return series.map((name, s) => (
     <path key={name} class={`${name}f${dimmed && !dimmed(s) ? ' dimf' : ''}`}
       d={between(all.map((one, i) => [x(i), y(one[s] ? one[s][1] : 0)]), all.map((one, i) => [x(i), y(one[s] ? one[s][0] : 0)]))} />

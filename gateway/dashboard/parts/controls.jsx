@@ -3,13 +3,13 @@
 import { go, here, filters, route } from '../route.js';
 import { FILTERS } from '../url.js';
 import { palette } from '../keys.js';
-import { SPANS } from '../time.js';
+import { now } from '../rpc.js';
+import { iso, span, SPANS } from '../time.js';
 import { Name } from './text.jsx';
 
 /** One of few, side by side. `of`: `[value, label]`; the first is the default, which the address leaves out. */
-export function Seg({ name, of, fallback, label, also = {} }) {
-  const preset = fallback ?? of[0][0];
-  const chosen = route.value.query[name] ?? preset;
+export function Seg({ name, of, fallback, label, preset = fallback ?? of[0][0], also = {} }) {
+  const chosen = route.value.query[name] ?? fallback ?? preset;
   return (
     <nav class="seg" aria-label={label || name}>
       {of.map(([value, text]) => <a key={value} href={here({ ...also, [name]: value === preset ? null : value, page: null })} aria-current={value === chosen ? 'true' : undefined}>{text}</a>)}
@@ -33,9 +33,19 @@ export function Pick({ name, label, of, fallback, empty }) {
   );
 }
 
-export const Periods = ({ fallback = '30d', of = Object.keys(SPANS) }) => (
-  <Seg name="last" label="Period" fallback={route.value.query.from ? 'none' : fallback} also={{ from: null, to: null }} of={of.map((name) => [name, SPANS[name].label])} />
-);
+/** How long, and the same length earlier or later. */
+export function Periods({ fallback = '30d', of = Object.keys(SPANS) }) {
+  const { query } = route.value;
+  const range = span(query, now(), fallback);
+  const length = range.to - range.from;
+  const shifted = (by) => here({ last: null, from: iso(range.from + by * length), to: iso(range.to + by * length), page: null, cursor: null });
+  return (
+    <>
+      <Seg name="last" label="Period" fallback={query.from ? 'none' : fallback} also={{ from: null, to: null, cursor: null }} of={of.map((name) => [name, SPANS[name].label])} preset={fallback} />
+      <nav class="seg" aria-label="Earlier, later"><a href={shifted(-1)} data-key="[" aria-label="Earlier">‹</a>{range.fixed && range.to < now() && <a href={shifted(1)} data-key="]" aria-label="Later">›</a>}</nav>
+    </>
+  );
+}
 
 /** The filters in force, each with its end, and the way to one more. */
 export function Filters({ but = '' }) {

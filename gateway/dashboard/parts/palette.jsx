@@ -1,14 +1,17 @@
 // The palette: one field for going, filtering and doing. What changes something opens its form filled in, and never acts.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { usd } from '../format.js';
-import { call } from '../rpc.js';
+import { call, now } from '../rpc.js';
 import { go, here, route } from '../route.js';
 import { cut } from '../text.js';
+import { iso, span } from '../time.js';
 import { write, FILTERS } from '../url.js';
-import { help, LETTERS, letters, palette, remember } from '../keys.js';
+import { early, help, LETTERS, letters, palette, remember } from '../keys.js';
 import { TITLES } from '../titles.js';
 import { accountWords } from '../accounts.js';
+import { say } from './sheet.jsx';
+import { copy } from './text.jsx';
 
 const MOST = 8;
 
@@ -21,7 +24,10 @@ function Open({ mode }) {
   const [text, setText] = useState('');
   const [at, setAt] = useState(0);
   const names = useNames();
-  useEffect(() => ref.current.showModal(), []);
+  useLayoutEffect(() => {
+    ref.current.showModal();
+    setText(early.text);
+  }, []);
   const groups = found(text, mode, names);
   const flat = groups.flatMap((group) => group.rows);
   const close = () => {
@@ -116,6 +122,7 @@ function found(text, mode, names) {
     for (const [view, title] of Object.entries(TITLES)) {
       if (fits(`go to ${title}`)) rows['Go to'].push({ key: view, before: '', name: title, at: `g ${letterOf[view]}`, href: write(view) });
     }
+    if (fits('copy link to this view')) rows.Do.push({ key: 'link', before: '', name: 'Copy link to this view', run: copyLink });
     if (fits('keyboard help')) rows.Do.push({ key: 'help', before: '', name: 'Keys of this page', at: '?', run: () => { help.value = true; } });
   }
   let left = MOST;
@@ -127,6 +134,17 @@ function found(text, mode, names) {
     return { name, rows: some };
   }).filter((group) => group.rows.length);
 }
+
+/** A link that shows the same tomorrow: `from` and `to` in place of `last`. */
+async function copyLink() {
+  const { view, query, rest } = route.value;
+  const { last, ...others } = query;
+  const range = SPANNED.has(view) && !query.from ? span(query, now(), SPANNED.get(view)) : null;
+  const address = location.origin + write(view, range ? { ...others, from: iso(range.from), to: iso(range.to) } : query, rest);
+  say((await copy(address)) ? 'The link is copied.' : address);
+}
+
+const SPANNED = new Map([['spend', '30d'], ['who', '30d'], ['calls', '24h']]);
 
 /** All keys, and the switch that turns single letters off. */
 export function Help() {

@@ -25,8 +25,9 @@ const WINDOWED_FROM = 60;
  * Columns: `{key, head, num, cell(row), value(row), sort: 'text'|'money'|'number', phone: 1..5, class, csv}`.
  * `phone`: 1 top left, 2 top right, 3 and 4 below them, 5 a line of its own; without, it is left out there.
  * `open(row)`: the address of a row. `id(row)`: what it is told apart by. `sum`: cells by column for the row of all pages.
+ * `whole()`: all rows of the filter, where not all of them are here.
  */
-export function Table({ columns: all, rows, id, open, sum, sort, selected, rowClass, label, onSelect, paged = true, name = 'sort', file, footer, height = ROW_PX }) {
+export function Table({ columns: all, rows, id, open, sum, sort, selected, rowClass, label, onSelect, whole, paged = true, name = 'sort', file, footer, height = ROW_PX }) {
   const { query } = route.value;
   const columns = narrow.value ? all.filter((column) => column.phone) : all;
   const order = query[name] || sort || '';
@@ -46,7 +47,7 @@ export function Table({ columns: all, rows, id, open, sum, sort, selected, rowCl
       {(pages > 1 || file || footer) && <div class="pager">
         {footer}
         {pages > 1 && <Pages page={Math.min(page, pages)} pages={pages} total={sorted.length} />}
-        {file && <span class="right"><button type="button" class="state" data-key="e" onClick={() => download(file, all, sorted)}>CSV <kbd aria-hidden="true">e</kbd></button></span>}
+        {file && <span class="right"><button type="button" class="state" data-key="e" onClick={async () => download(file, all, whole ? await whole() : sorted)}>CSV <kbd aria-hidden="true">e</kbd></button></span>}
       </div>}
     </>
   );

@@ -5,7 +5,7 @@ import { accountFilter, accountGroup, accountWords } from '../accounts.js';
 import { around, diff } from '../diff.js';
 import { blocks, spans } from '../markdown.js';
 import { ordered } from '../order.js';
-import { labelEvery, shares, stacked, ticks } from '../parts/geometry.js';
+import { isOutlying, labelEvery, logTicks, scale, shares, stacked, ticks } from '../parts/geometry.js';
 import { buckets, moment, span } from '../time.js';
 import { fromEntries, loops, rowsOf } from '../tree.js';
 
@@ -91,4 +91,14 @@ test('a session is a tree, and a loop has its bracket', () => {
   assert.equal(rows[0].step.sums.usage, undefined);
   for (const step of tree.steps) step.same = 7;
   assert.deepEqual(loops(rowsOf(tree)), [[1, 2, 7]]);
+});
+
+test('one bucket far above the rest offers powers of ten, and none is drawn outside of them', () => {
+  assert.equal(isOutlying([1, 1, 1, 30]), true);
+  assert.equal(isOutlying([1, 2, 3, 0]), false);
+  for (const most of [0.3, 1, 2020.13]) {
+    const marks = logTicks(most);
+    const share = scale(marks[marks.length - 1], true);
+    assert.ok(marks[marks.length - 1] >= most && share(most) <= 1 && share(0) === 0 && share(most / 10) > 0.5, String(most));
+  }
 });

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { age, count, latency, NONE, percent, plural } from '../format.js';
-import { now } from '../rpc.js';
+import { call, now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { follow, paused } from '../live.js';
 import { iso, moment, span } from '../time.js';
@@ -21,6 +21,7 @@ const SORTS = [['', 'latest'], ['cost', 'dearest'], ['tokens', 'largest'], ['dur
 const KINDS = [['', 'All'], ['error', 'Failed'], ['refused', 'Refused'], ['running', 'Running'], ['estimated', 'Estimated'], ['overage', 'Overage']];
 const TAILED = ['tenant', 'agent', 'session', 'user', 'model', 'provider', 'key'];
 const WAITING_MAX = 999;
+const FILE_ROWS_MAX = 100_000;
 
 export function Calls() {
   const { query } = route.value;
@@ -29,7 +30,7 @@ export function Calls() {
   return (
     <Page title="Calls" tools={tools}>
       <div class={`withside${query.id ? ' chosen' : ''}`}>
-        <div class="listing first">{kind === 'running' ? <Running /> : kind === 'refused' ? <Refused /> : <Entries key={kind} kind={kind} />}</div>
+        <div class="listing first">{kind === 'running' ? <Running /> : kind === 'refused' ? <Refused /> : <Entries key={`${kind} ${query.at || ''}`} kind={kind} />}</div>
         {query.id && <CallDetail key={query.id} id={query.id} />}
       </div>
     </Page>
@@ -57,7 +58,20 @@ function Entries({ kind }) {
   if (!data.ready) return <Skeleton headline rows={16} />;
   const { value, error } = data.results[0];
   if (!value) return <Failure error={error} retry={data.reload} />;
-  return <Listing calls={value.calls} total={value.total} next={value.next} tail={isTail ? tailed : null} at={at} sort={sort} />;
+  const params = { ...within, ...(kind ? { is: kind } : {}), ...(sort ? { sort } : {}) };
+  return <Listing calls={value.calls} total={value.total} next={value.next} tail={isTail ? tailed : null} at={at} sort={sort} whole={() => allOf(params)} />;
+}
+
+/** All calls of a filter, for a file; as many as a spreadsheet takes. */
+async function allOf(params) {
+  const all = [];
+  let cursor = null;
+  do {
+    const page = await call('ledger.calls', { ...params, limit: 1000, ...(cursor ? { cursor } : {}) });
+    all.push(...page.calls);
+    cursor = page.next;
+  } while (cursor && all.length < FILE_ROWS_MAX);
+  return all;
 }
 
 /** A gateway without `ledger.calls`: entries in the order in which they were settled, page by page, without a sum. */
@@ -73,9 +87,9 @@ function Old({ within }) {
 const read = (entry) => Object.entries(entry.usage).reduce((all, [kind, n]) => (/^(input|cache)/.test(kind) ? all + n : all), 0);
 const written = (entry) => entry.usage.output || 0;
 
-function Listing({ calls, total, next, tail, at, sort }) {
+function Listing({ calls, total, next, tail, at, sort, whole }) {
   const { query } = route.value;
-  const [ref, fresh, waiting, take] = useTail(tail, calls);
+  const [ref, fresh, waiting, take, gap] = useTail(tail, calls);
   const rows = [...fresh, ...calls];
   const columns = [
     { key: 'at', head: 'Time, UTC', class: 'nowrap soft', phone: 4, cell: (one) => moment(one.at, at) },
@@ -97,8 +111,9 @@ function Listing({ calls, total, next, tail, at, sort }) {
         <div class="beside"><p>{total ? plural(total.requests, 'call') : ''}{total && total.errors > 0 && `, ${count(total.errors)} failed`}</p><p class="soft">{total && total.estimated > 0 ? `≈ ${plural(total.estimated, 'call')} estimated` : tail ? 'latest first' : ''}</p></div>
         {tail && waiting > 0 && <div class="key"><button type="button" class="pill" data-key="." onClick={take}>{waiting >= WAITING_MAX ? '999+' : count(waiting)} new <kbd aria-hidden="true">.</kbd></button><span>paused while you read</span></div>}
       </div>
-      {rows.length ? <Table label="Calls" columns={columns} rows={rows} id={(one) => one.id} selected={query.id} open={(one) => here({ id: one.id })} sum={sum} paged={false} file="calls"
-        footer={<>{query.cursor && <a href={here({ cursor: null })} data-key="[">First page</a>}{next && <a href={here({ cursor: next })} data-key="]">Next page <kbd aria-hidden="true">]</kbd></a>}</>} />
+      {gap && <p class="warnx pad-y"><Warn /> Calls came faster than they could be followed until {moment(gap, at)}: some before it are missing here. <a href={here({ at: String(at) })}><u>Load them</u></a></p>}
+      {rows.length ? <Table label="Calls" columns={columns} rows={rows} id={(one) => one.id} selected={query.id} open={(one) => here({ id: one.id })} sum={sum} paged={false} file="calls" whole={whole}
+        footer={<>{query.cursor && <a href={here({ cursor: null })}>First page</a>}{next && <a href={here({ cursor: next })}>Next page</a>}</>} />
         : <Empty title="No call fits." line="agentledger tail" guide="What entries say" topic="admin">Take a filter out or a longer period; a call that comes stands here as it is settled.</Empty>}
     </div>
   );
@@ -117,6 +132,7 @@ function useTail(tail, calls) {
   const held = useRef([]);
   const [fresh, setFresh] = useState([]);
   const [waiting, setWaiting] = useState(0);
+  const [gap, setGap] = useState('');
   const key = tail && JSON.stringify(tail);
   const take = () => {
     const some = held.current;
@@ -126,6 +142,7 @@ function useTail(tail, calls) {
   };
   useEffect(() => {
     setFresh([]);
+    setGap('');
     held.current = [];
     setWaiting(0);
   }, [key, calls]);
@@ -133,7 +150,8 @@ function useTail(tail, calls) {
     if (!key) return undefined;
     let painted = 0;
     const end = follow('ledger.tail', tail, (item) => {
-      if (item && item.entry && held.current.length < WAITING_MAX) held.current.unshift(item.entry);
+      if (item === null) setGap(iso(now()));
+      else if (item.entry && held.current.length < WAITING_MAX) held.current.unshift(item.entry);
     });
     const beat = setInterval(() => {
       if (!held.current.length || document.hidden) return;
@@ -148,7 +166,7 @@ function useTail(tail, calls) {
     };
   }, [key]);
   const known = new Set(calls.map((one) => one.id));
-  return [ref, fresh.filter((one) => !known.has(one.id)), waiting, take];
+  return [ref, fresh.filter((one) => !known.has(one.id)), waiting, take, gap];
 }
 
 function Running() {

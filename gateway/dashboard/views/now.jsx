@@ -1,5 +1,6 @@
 // What runs, what does it cost, will the money last.
 
+import { useRef } from 'preact/hooks';
 import { age, axis, change, compact, count, limit, percent, pixels, plural, usd } from '../format.js';
 import { now } from '../rpc.js';
 import { useCalls, useNow } from '../data.js';
@@ -16,6 +17,7 @@ import { Pick } from '../parts/controls.jsx';
 import { useTenants } from './names.js';
 
 const LIVE_ROWS = 10;
+const STAY_MS = 2_000;
 
 export function Now() {
   const tenant = filters.value.tenant || '';
@@ -31,11 +33,10 @@ function Figures({ tenant }) {
   const [month] = monthOf(at);
   const of = tenant ? { tenant } : {};
   const account = tenant ? `tenant:${tenant}` : 'global';
+  // What moves with each call is asked for often, the rest only now and then.
+  const quick = useCalls([['ledger.series', { step: 'day', from: iso(today), ...of }], ['budget.status', { account }], ['hold.list']], { on: ['hold.changes'], every: 10_000 });
   const data = useCalls([
-    ['ledger.series', { step: 'day', from: iso(today), ...of }],
     ['ledger.series', { step: 'day', from: iso(today - 7 * DAY), to: iso(minute - 7 * DAY), ...of }],
-    ['budget.status', { account }],
-    ['hold.list'],
     ['ledger.series', { step: 'day', from: iso(month), ...of }],
     ['ledger.series', { step: 'minute', from: iso(minute - HOUR), to: iso(minute), ...of }],
     ['ledger.pace', of],
@@ -43,10 +44,11 @@ function Figures({ tenant }) {
     ['budget.status', { limit: 1000 }],
     ['alert.list', { limit: 10 }],
     ['audit.list', { limit: 10 }],
-  ], { on: ['hold.changes', 'alert.feed', 'rule.changes'], every: 10_000 });
-  const [day, week, standing, holds, days, minutes, pace, forecast, budgets, alerts, changes] = data.results.map((result) => result.value);
-  if (!data.ready) return <Skeleton headline rows={10} />;
-  if (!day) return <Failure error={data.results[0].error} retry={data.reload} />;
+  ], { on: ['alert.feed', 'rule.changes'], every: 15_000 });
+  const [day, standing, holds] = quick.results.map((result) => result.value);
+  const [week, days, minutes, pace, forecast, budgets, alerts, changes] = data.results.map((result) => result.value);
+  if (!data.ready || !quick.ready) return <Skeleton headline rows={10} />;
+  if (!day) return <Failure error={quick.results[0].error} retry={quick.reload} />;
   const rows = (standing ? standing.budgets : []).filter((row) => row.account === account);
   const ofMonth = rows.find((row) => row.window === 'month');
   const ofDay = rows.find((row) => row.window === 'day');
@@ -55,7 +57,7 @@ function Figures({ tenant }) {
   }
   return (
     <>
-      <Sums {...{ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, today, tenant, month }} asOf={link.value.state === 'down' ? data.at : 0} />
+      <Sums {...{ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, today, tenant, month }} asOf={link.value.state === 'down' ? quick.at : 0} />
       <div class="two reordered">
         <div>
           <Against {...{ days, forecast, ofMonth, at, tenant }} />
@@ -82,7 +84,7 @@ function Sums({ day, week, ofMonth, ofDay, holds, minutes, pace, forecast, at, t
     <div class="sums">
       <div>
         <div class="cap">Spent today</div>
-        <a class="headline plain" href={to('calls', { ...filter, from: iso(today) })}><Usd of={spent} cents class="headline" /></a>
+        <a class="headline plain" data-key="o" href={to('calls', { ...filter, from: iso(today) })}><Usd of={spent} cents class="headline" /></a>
         <div class="cap">{asOf ? `as of ${brief(asOf, at)}` : before === '0' ? 'nothing a week ago to compare with' : `${change(spent, before)} on last ${weekday(at)} at ${brief(at, at)}`}</div>
       </div>
       <div>
@@ -141,13 +143,29 @@ function Against({ days, forecast, ofMonth, at, tenant }) {
   );
 }
 
-/** Live calls keep their place until they end. */
+/** Rows keep their place until they end, and stay for two seconds then. */
+function useStaying(all) {
+  const kept = useRef([]);
+  const byId = new Map(all.map((hold) => [hold.id, hold]));
+  const at = Date.now();
+  const next = [];
+  for (const hold of kept.current) {
+    const still = byId.get(hold.id);
+    if (still) next.push(still);
+    else if (!hold.gone || at - hold.gone < STAY_MS) next.push({ ...hold, gone: hold.gone || at });
+    byId.delete(hold.id);
+  }
+  kept.current = [...next, ...byId.values()];
+  return kept.current;
+}
+
+/** Calls that run now, the longest first. */
 function Live({ holds, tenant }) {
   useNow(1000);
-  if (!holds) return null;
-  const all = holds.holds.filter((hold) => !tenant || hold.tenant === tenant);
+  const all = (holds ? holds.holds : []).filter((hold) => !tenant || hold.tenant === tenant);
+  const rows = useStaying(all);
   const most = Math.max(0, ...all.map((hold) => pixels(hold.held_usd)));
-  const shown = all.slice(0, LIVE_ROWS);
+  const shown = rows.slice(0, LIVE_ROWS);
   const at = now();
   return (
     <section class="block second">
@@ -155,12 +173,12 @@ function Live({ holds, tenant }) {
       <table class="fold" role="table" aria-label="Live calls">
         <thead><tr>{['Age', 'Agent', 'Session', 'Model', 'State'].map((head) => <th key={head} scope="col">{head}</th>)}<th scope="col" class="num">Tokens</th><th scope="col">Of hold</th><th scope="col" class="num">Cost</th></tr></thead>
         <tbody>{shown.map((hold) => (
-          <tr key={hold.id} data-row tabIndex={0} data-href={to('sessions', { id: hold.session, tenant: hold.tenant })}>
+          <tr key={hold.id} class={hold.gone ? 'gone' : undefined} data-row tabIndex={0} data-href={to('sessions', { id: hold.session, tenant: hold.tenant })}>
             <td class="soft nowrap" data-p="4">{age(at - Date.parse(hold.since))}</td>
             <td class="name" data-p="1"><Name of={hold.agent} most={24} /></td>
             <td class="name"><a href={to('sessions', { id: hold.session, tenant: hold.tenant })} class="soft"><Id of={hold.session} most={18} /></a></td>
             <td class="name" data-p="3"><Name of={hold.model} most={28} /></td>
-            <td class="soft">{hold.state || <None />}</td>
+            <td class="soft">{hold.gone ? 'ended' : hold.state || <None />}</td>
             <td class="num">{hold.output_tokens === undefined ? <None /> : count(hold.output_tokens)}</td>
             <td title={`${usd(hold.held_usd, 4)} held: ${hold.basis}`}><HoldBar held={hold.held_usd} spent={hold.spent_usd} most={most} /><span class="sr">{usd(hold.held_usd, 4)} held</span></td>
             <td class="num" data-p="2"><Usd of={hold.spent_usd} places={4} /></td>

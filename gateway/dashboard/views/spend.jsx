@@ -9,6 +9,7 @@ import { Page } from '../shell.jsx';
 import { Held, Name, None, Usd } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
 import { Stack } from '../parts/chart.jsx';
+import { isOutlying } from '../parts/geometry.js';
 import { DIMENSIONS, dimensionName, dimensionValue, Filters, Periods, Pick, Seg } from '../parts/controls.jsx';
 import { beforeMap, Breakdown, SERIES, tokensOf } from './breakdown.jsx';
 
@@ -52,23 +53,24 @@ function Figures({ range, by, unit, compare, at }) {
   if (!summary || !totals) return <Failure error={data.results[0].error || data.results[1].error} retry={data.reload} />;
   const { rows, total } = summary;
   const view = arrange({ range, rows, by, unit, totals, parts, past, standing, forecast, at, of });
-  const only = route.value.query.only;
+  const { only } = route.value.query;
+  const log = route.value.query.scale === 'log';
   const sum = total && (unit === 'usd' ? <Usd of={total.cost_usd} cents class="headline" /> : <span class="headline">{compact(tokensOf(total))}</span>);
   const was = compare && before && before.total;
   if (!rows.length && !Object.keys(of).length && range.last) {
-    return <><Chart {...{ view, range, unit, compare, by, rows, at, only }} /><Empty title="Nothing was spent in this period." line={`ANTHROPIC_BASE_URL=${location.origin} claude`} guide="How clients find the gateway" topic="clients">Calls that come through this gateway are summed here.</Empty></>;
+    return <><Chart {...{ view, range, unit, compare, by, rows, at, only, log }} /><Empty title="Nothing was spent in this period." line={`ANTHROPIC_BASE_URL=${location.origin} claude`} guide="How clients find the gateway" topic="clients">Calls that come through this gateway are summed here.</Empty></>;
   }
   return (
     <>
       <div class="top">
-        <div><div class="cap">{unit === 'usd' ? 'Spent' : 'Tokens'}, {day(range.from)} to {day(Date.parse(to_) - 1)}</div><a class="headline plain" href={to('calls', { ...of, from: within.from, to: within.to })}>{sum || <span class="headline none">–</span>}</a></div>
+        <div><div class="cap">{unit === 'usd' ? 'Spent' : 'Tokens'}, {day(range.from)} to {day(Date.parse(to_) - 1)}</div><a class="headline plain" data-key="o" href={to('calls', { ...of, from: within.from, to: within.to })}>{sum || <span class="headline none">–</span>}</a></div>
         <div class="beside">
           <p>{was ? <><b>{unit === 'usd' ? change(total.cost_usd, was.cost_usd) : change(String(tokensOf(total)), String(tokensOf(was)))}</b> on the {range.label} before, {unit === 'usd' ? usd(was.cost_usd) : compact(tokensOf(was))}</> : compare ? <>the period before: <None /></> : ''}</p>
           <p class="soft">{total && pixels(total.overage_usd) > 0 && <>of it <span class="over">{usd(total.overage_usd)} overage</span> · </>}{total && total.estimated > 0 && <a href={to('calls', { ...of, from: within.from, is: 'estimated' })}>≈ {count(total.estimated)} calls estimated</a>}</p>
         </div>
-        <div class="key">{compare && <span><span class="sq before" />{range.label} before</span>}{!range.fixed && <span><Held />held now</span>}{forecast && <span><span class="sq dashed" />rest of today, forecast</span>}<span><span class="sq over" />overage</span></div>
+        <div class="key">{compare && <span><span class="sq before" />{range.label} before</span>}{!range.fixed && <span><Held />held now</span>}{forecast && <span><span class="sq dashed" />rest of today, forecast</span>}<span><span class="sq over" />overage</span>{isOutlying(view.buckets.map((bucket) => bucket.values.reduce((a, b) => a + b, 0))) && <a href={here({ scale: log ? null : 'log' })}><u>{log ? 'Straight scale' : 'Log scale'}</u></a>}</div>
       </div>
-      <Chart {...{ view, range, unit, compare, by, rows, at, only }} />
+      <Chart {...{ view, range, unit, compare, by, rows, at, only, log }} />
       <Breakdown by={by} rows={rows} total={total} before={beforeMap(before, by)} span={range} only={only} swatch={(i) => SERIES[i] || 'rest'} file={`spend-by-${dimensionName(by)}`}
         deeper={(row) => here({ only: only === dimensionValue(row, by) ? null : dimensionValue(row, by) })}
         footer={<span>Every sum opens its entries. Go deeper: {DEEPER.filter((one) => one !== by).slice(0, 4).map((one, i) => <a key={one} data-key={String(i + 1)} href={here({ by: one === 'model' ? null : one, only: null, ...(only !== undefined ? { [by]: only } : {}) })}><kbd>{i + 1}</kbd> {dimensionName(one)} </a>)}</span>} />
@@ -115,7 +117,7 @@ function labelOf(start, range) {
   return `${String(date.getUTCHours()).padStart(2, '0')}:${String(date.getUTCMinutes()).padStart(2, '0')}`;
 }
 
-function Chart({ view, range, unit, compare, by, rows, at, only }) {
+function Chart({ view, range, unit, compare, by, rows, at, only, log }) {
   const narrow = innerWidth < 720;
   const reading = (i) => {
     const bucket = view.buckets[i];
@@ -132,6 +134,6 @@ function Chart({ view, range, unit, compare, by, rows, at, only }) {
     );
   };
   const chosen = only === undefined ? -1 : rows.findIndex((row) => dimensionValue(row, by) === only);
-  return <Stack buckets={view.buckets} series={view.series} height={narrow ? 240 : 352} name={unit === 'usd' ? axis : (value) => axis(value, '')} reading={reading} compare={compare} areas={view.buckets.length > 60}
+  return <Stack buckets={view.buckets} series={view.series} height={narrow ? 240 : 352} name={unit === 'usd' ? axis : (value) => axis(value, '')} reading={reading} compare={compare} areas={view.buckets.length > 60} log={log}
     dimmed={only === undefined ? null : (i) => i === Math.min(chosen, SERIES.length)} label={`Spend by ${dimensionName(by)}`} />;
 }
