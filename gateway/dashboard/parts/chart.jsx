@@ -49,6 +49,8 @@ function Axis({ marks, y, left, right, name }) {
 export function Stack({ buckets, series, height = 352, name, reading, dimmed, label, compare, areas = false, log = false, empty }) {
   const [ref, width] = useWidth();
   const [at, setAt] = useState(-1);
+  // A finger reads; it does not mean to leave.
+  const touched = useRef(false);
   const left = 42;
   const top = 16;
   const bottom = height - 24;
@@ -79,7 +81,7 @@ export function Stack({ buckets, series, height = 352, name, reading, dimmed, la
   const side = chosen && left + (at + 1) * wide + 250 > width ? left + at * wide - 244 : left + (at + 1) * wide + 8;
   return (
     <div class="chart" ref={ref} tabIndex={0} role="group" aria-roledescription="chart" aria-label={`${label}. Arrow keys read it bucket by bucket; the table below has its sums.`}
-      onPointerMove={look} onPointerLeave={() => setAt(-1)} onKeyDown={press} onClick={() => chosen && chosen.href && go(chosen.href)}>
+      onPointerMove={look} onPointerLeave={() => !touched.current && setAt(-1)} onKeyDown={press} onPointerDown={(event) => { touched.current = event.pointerType !== 'mouse'; look(event); }} onClick={() => !touched.current && chosen && chosen.href && go(chosen.href)}>
       {width > 0 && <svg height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
         {chosen && <rect x={left + at * wide} y={0} width={wide} height={bottom} fill="var(--sunk)" />}
         <Axis marks={marks} y={y} left={left} right={width} name={name} />
@@ -164,7 +166,7 @@ export function Toward({ points, ahead, lines, labels, name, height = 256, label
     <div class="chart" ref={ref} role="img" aria-label={label}>
       {width > 0 && <svg height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
         <Axis marks={marks} y={y} left={left} right={right} name={name} />
-        {labels.map(([share, text]) => <text key={text} x={x(share)} y={height - 6} text-anchor={share === 0 ? 'start' : 'middle'}>{text}</text>)}
+        {labels.filter(([share], i) => i === 0 || x(share) - x(labels[0][0]) > 52).map(([share, text]) => <text key={text} x={x(share)} y={height - 6} text-anchor={share === 0 ? 'start' : 'middle'}>{text}</text>)}
         {points.length > 1 && <path d={between(points.map(([share, value]) => [x(share), y(value)]), points.map(([share]) => [x(share), bottom]))} fill="var(--spent-area)" />}
         {ahead.length > 1 && <path d={between(upper, lower)} fill="var(--pressed)" />}
         {ahead.length > 1 && <path d={path(ahead.map(([share, , value]) => [x(share), y(value)]))} fill="none" stroke="var(--ink2)" stroke-width="1.5" stroke-dasharray="2 3" />}

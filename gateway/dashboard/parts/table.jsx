@@ -22,7 +22,8 @@ const AHEAD = 12;
 const WINDOWED_FROM = 60;
 
 /**
- * Columns: `{key, head, num, cell(row), value(row), sort: 'text'|'money'|'number', phone: 1..5, class, csv}`.
+ * Columns: `{key, head, num, cell(row), value(row), sort: 'text'|'money'|'number', phone: 1..5, far, class, csv}`. `far`: left out in
+ * windows that are no phone's and not wide.
  * `phone`: 1 top left, 2 top right, 3 and 4 below them, 5 a line of its own; without, it is left out there.
  * `open(row)`: the address of a row. `id(row)`: what it is told apart by. `sum`: cells by column for the row of all pages.
  * `whole()`: all rows of the filter, where not all of them are here.
@@ -53,7 +54,7 @@ export function Table({ columns: all, rows, id, open, sum, sort, selected, rowCl
   );
 }
 
-const classOf = (column) => [column.num ? 'num' : 'name', column.class || ''].join(' ').trim();
+const classOf = (column) => [column.num ? 'num' : 'name', column.class || '', column.far ? 'far' : ''].join(' ').trim();
 
 function Heads({ columns, order, name }) {
   const down = order.startsWith('-');
@@ -63,7 +64,7 @@ function Heads({ columns, order, name }) {
       const is = by === column.key && column.sort;
       const next = is ? (down ? column.key : `-${column.key}`) : column.num ? `-${column.key}` : column.key;
       return (
-        <th key={column.key} scope="col" class={column.num ? 'num' : undefined} aria-sort={is ? (down ? 'descending' : 'ascending') : undefined}>
+        <th key={column.key} scope="col" class={[column.num ? 'num' : '', column.far ? 'far' : ''].join(' ').trim() || undefined} aria-sort={is ? (down ? 'descending' : 'ascending') : undefined}>
           {column.sort ? <a href={here({ [name]: next, page: null })}>{column.head}{is ? (down ? ' ↓' : ' ↑') : ''}</a> : column.head || <span class="sr">{column.spoken || column.key}</span>}
         </th>
       );

@@ -33,7 +33,7 @@ function AlertRows({ value, query }) {
     { key: 'at', head: 'Time, UTC', sort: 'text', class: 'nowrap soft', phone: 4, cell: (one) => moment(one.at, at) },
     { key: 'message', head: 'What', phone: 1, class: 'widest', cell: (one) => <>{SIGN[one.type] || (one.severity === 'info' ? null : <Warn label={one.severity} />)} <Name of={one.message} most={110} />{one.folded > 0 && <> <span class="tag">and {count(one.folded)} like it</span></>}</> },
     { key: 'type', head: 'Kind', sort: 'text', phone: 3, cell: (one) => <a class="soft" href={here({ type: query.type === one.type ? null : one.type })}>{one.type.replaceAll('_', ' ')}</a> },
-    { key: 'tenant', head: 'Tenant', cell: (one) => <Name of={one.tenant} most={24} /> },
+    { key: 'tenant', far: true, head: 'Tenant', cell: (one) => <Name of={one.tenant} most={24} /> },
     { key: 'sent', head: 'Delivered', phone: 2, cell: (one) => <Deliveries all={one.deliveries || []} /> },
     { key: 'act', head: '', spoken: 'Act', num: true, csv: false, cell: (one) => <span class="nowrap">{(one.deliveries || []).some((each) => each.state === 'dead') && <button type="button" class="state" onClick={() => retry(one)}><u>Retry</u></button>}<button type="button" class="state" onClick={() => silence(one)}><u>Silence</u></button></span> },
   ];
@@ -126,8 +126,8 @@ function Months({ rows, at }) {
     { key: 'state', head: '', spoken: 'State', csv: false, phone: 3, cell: (row) => <span class="soft">{row.state}</span> },
     { key: 'events', head: 'Events', num: true, cell: (row) => count(row.events) }, { key: 'entries', head: 'Entries', num: true, cell: (row) => count(row.entries) },
     { key: 'spent_usd', head: 'Spent', num: true, phone: 2, cell: (row) => <a href={to('calls', { from: `${row.month}-01T00:00:00.000Z` })}><Usd of={row.spent_usd} cents /></a> },
-    { key: 'head', head: 'Head', cell: (row) => <span class="mono soft" title={row.head}>{middle(row.head.split(':').pop(), 10)}</span> },
-    { key: 'closed', head: 'Closed', class: 'nowrap soft', cell: (row) => (row.closed ? moment(row.closed, at) : 'now') },
+    { key: 'head', far: true, head: 'Head', cell: (row) => <span class="mono soft" title={row.head}>{middle(row.head.split(':').pop(), 10)}</span> },
+    { key: 'closed', far: true, head: 'Closed', class: 'nowrap soft', cell: (row) => (row.closed ? moment(row.closed, at) : 'now') },
     { key: 'verified', head: 'Verified', num: true, class: 'soft', phone: 4, cell: (row) => (row.verified ? `✓ ${moment(row.verified, at)}` : <None />) },
   ];
   return <Table label="Months" name="months" columns={columns} rows={rows} id={(row) => row.month} />;
@@ -143,7 +143,7 @@ function Journal({ rows, at }) {
     { key: 'who', head: 'Who', phone: 1, csv: false, cell: (row) => <><Name of={row.agent} most={28} none="no agent" />{row.session && <> · <Name of={row.session} most={28} /></>}</> },
     { key: 'what', head: 'What', cell: (row) => <span class="soft"><Name of={row.what} most={40} /></span> },
     { key: 'usd', head: 'Money', num: true, phone: 2, cell: (row) => <Usd of={row.usd} places={4} plus={row.kind === 'top_up'} estimated={row.estimated ? 'estimated' : ''} /> },
-    { key: 'hash', head: 'Hash', num: true, cell: (row) => <span class="mono soft" title={row.hash}>{middle(row.hash, 10)}</span> },
+    { key: 'hash', far: true, head: 'Hash', num: true, cell: (row) => <span class="mono soft" title={row.hash}>{middle(row.hash, 10)}</span> },
   ];
   return <Table label="Journal" name="journal" columns={columns} rows={rows} id={(row) => row.sequence} paged={false} file="journal" />;
 }
@@ -167,7 +167,7 @@ function Changes({ value, query }) {
   const columns = [
     { key: 'at', head: 'Time, UTC', class: 'nowrap soft', phone: 4, cell: (one) => moment(one.at, at) },
     { key: 'author', head: 'Who', phone: 1, cell: (one) => <a href={here({ author: query.author === one.author ? null : one.author })}><Name of={one.author} most={32} /></a> },
-    { key: 'peer', head: 'From', cell: (one) => <span class="soft"><Name of={one.peer} most={28} /></span> },
+    { key: 'peer', far: true, head: 'From', cell: (one) => <span class="soft"><Name of={one.peer} most={28} /></span> },
     { key: 'action', head: 'Did', phone: 2, cell: (one) => <span class="mono">{one.action}</span> },
     { key: 'subject', head: 'To what', phone: 3, cell: (one) => <Name of={one.subject} most={48} /> },
     { key: 'note', head: 'Why', cell: (one) => <span class="soft"><Name of={one.note} most={64} /></span> },

@@ -109,13 +109,15 @@ function Row({ row, at, chosen }) {
   const state = stateOf(row);
   const href = here({ account: row.account, window: row.window, do: null });
   const words = runsOut(row, at);
+  const filter = accountFilter(row.account);
+  const entries = filter && to('calls', { ...filter, ...(row.from ? { from: row.from, to: row.to } : { last: '1y' }) });
   const tone = state === 'used' ? 'over' : state === 'runs' || state === 'full' ? 'warnx' : 'soft';
   return (
     <tr data-row data-href={href} tabIndex={0} aria-selected={chosen} onClick={(event) => !event.target.closest('a') && go(href)}>
       <td class="name" data-p="1"><a href={href}><Name of={row.name} most={28} /></a> <span class="cap">{[row.kind || 'global', row.window].filter(Boolean).join(', ')}{row.unit !== 'usd' && `, ${row.unit}`}</span>{row.topped_up && <> <span class="tag">+{limit(row.topped_up)}</span></>}</td>
       <td data-p="5"><BudgetBar row={row} label={`${row.spent} spent, ${row.held} held, limit ${row.limit} ${row.unit}`} /></td>
       <td class="num" data-p="2">{row.over !== undefined ? <b class="over"><Over row={row} /></b> : <><Amount of={row.left} unit={row.unit} /><span class="phone-only"> left</span></>}</td>
-      <td class="num" data-p="3"><span class="phone-only">spent </span><Amount of={row.spent} unit={row.unit} quiet /></td>
+      <td class="num" data-p="3"><span class="phone-only">spent </span>{entries ? <a href={entries}><Amount of={row.spent} unit={row.unit} quiet /></a> : <Amount of={row.spent} unit={row.unit} quiet />}</td>
       <td class="num soft">{row.unit === 'usd' ? limit(row.limit) : compact(pixels(row.limit))}</td>
       <td class={`nowrap ${tone}`} data-p="4">{(state === 'runs' || state === 'full') && <Warn />} {words}</td>
     </tr>

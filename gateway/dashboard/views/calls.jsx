@@ -94,12 +94,12 @@ function Listing({ calls, total, next, tail, at, sort, whole }) {
   const columns = [
     { key: 'at', head: 'Time, UTC', class: 'nowrap soft', phone: 4, cell: (one) => moment(one.at, at) },
     { key: 'agent', head: 'Agent', phone: 1, cell: (one) => <Name of={one.agent} most={28} none="no agent" /> },
-    { key: 'session', head: 'Session', cell: (one) => (one.session ? <a class="soft" href={to('sessions', { id: one.session, tenant: one.tenant })}><Id of={one.session} /></a> : <None />) },
+    { key: 'session', far: true, head: 'Session', cell: (one) => (one.session ? <a class="soft" href={to('sessions', { id: one.session, tenant: one.tenant })}><Id of={one.session} /></a> : <None />) },
     { key: 'model', head: 'Model or tool', phone: 3, cell: (one) => <><Name of={one.model} most={32} />{one.operation === 'tool' && <> <span class="tag">tool</span></>}</> },
     { key: 'status', head: 'Outcome', class: 'nowrap', cell: (one) => <Outcome one={one} /> },
-    { key: 'cache', head: 'Cache', num: true, class: 'soft', value: (one) => cached({ input_tokens: read(one), usage: one.usage }), cell: (one) => (read(one) ? percent(cached({ input_tokens: read(one), usage: one.usage }), 0) : <None />) },
+    { key: 'cache', far: true, head: 'Cache', num: true, class: 'soft', value: (one) => cached({ input_tokens: read(one), usage: one.usage }), cell: (one) => (read(one) ? percent(cached({ input_tokens: read(one), usage: one.usage }), 0) : <None />) },
     { key: 'read', head: 'Read', num: true, value: read, cell: (one) => (read(one) ? count(read(one)) : <None />) },
-    { key: 'written', head: 'Written', num: true, value: written, cell: (one) => (written(one) ? count(written(one)) : <None />) },
+    { key: 'written', far: true, head: 'Written', num: true, value: written, cell: (one) => (written(one) ? count(written(one)) : <None />) },
     { key: 'duration_ms', head: 'Took', num: true, class: 'soft', cell: (one) => latency(one.duration_ms) },
     { key: 'cost_usd', head: 'Cost', num: true, phone: 2, cell: (one) => <Usd of={one.cost_usd} places={4} estimated={one.estimated ? one.estimate_reason || 'estimated' : ''} /> },
   ];
@@ -181,7 +181,7 @@ function Running() {
   const columns = [
     { key: 'since', head: 'Age', class: 'nowrap soft', phone: 4, cell: (hold) => age(at - Date.parse(hold.since)) },
     { key: 'agent', head: 'Agent', phone: 1, cell: (hold) => <Name of={hold.agent} most={28} none="no agent" /> },
-    { key: 'session', head: 'Session', cell: (hold) => (hold.session ? <a class="soft" href={to('sessions', { id: hold.session, tenant: hold.tenant })}><Id of={hold.session} /></a> : <None />) },
+    { key: 'session', far: true, head: 'Session', cell: (hold) => (hold.session ? <a class="soft" href={to('sessions', { id: hold.session, tenant: hold.tenant })}><Id of={hold.session} /></a> : <None />) },
     { key: 'model', head: 'Model', phone: 3, cell: (hold) => <Name of={hold.model} most={32} /> },
     { key: 'basis', head: 'Why so much', cell: (hold) => <span class="soft"><Name of={hold.basis.replaceAll('_', ' ')} most={40} /></span> },
     { key: 'bar', head: 'Of hold', csv: false, cell: (hold) => <HoldBar held={hold.held_usd} spent={hold.spent_usd} most={most} /> },

@@ -44,11 +44,11 @@ function Server({ server, tools, range }) {
   const at = now();
   const columns = [
     { key: 'name', head: 'Tool', sort: 'text', phone: 1, cell: (tool) => <><Name of={tool.name} most={40} />{tool.changed && <> <span class="tag warn">▲ changed</span></>}{tool.hidden_for && <> <span class="tag">hidden, {tool.hidden_for}</span></>}</> },
-    { key: 'price', head: 'Price', phone: 3, cell: (tool) => <span class="cap"><Name of={tool.price} most={48} /></span> },
+    { key: 'price', far: true, head: 'Price', phone: 3, cell: (tool) => <span class="cap"><Name of={tool.price} most={48} /></span> },
     { key: 'calls', head: 'Calls', num: true, sort: 'number', phone: 4, cell: (tool) => count(tool.calls) },
     { key: 'failed', head: 'Failed', num: true, sort: 'number', cell: (tool) => (tool.failed ? count(tool.failed) : <None />) },
     { key: 'p50_ms', head: 'p50', num: true, class: 'soft', sort: 'number', cell: (tool) => (tool.p50_ms ? latency(tool.p50_ms) : <None />) },
-    { key: 'p95_ms', head: 'p95', num: true, class: 'soft', sort: 'number', cell: (tool) => (tool.p95_ms ? latency(tool.p95_ms) : <None />) },
+    { key: 'p95_ms', far: true, head: 'p95', num: true, class: 'soft', sort: 'number', cell: (tool) => (tool.p95_ms ? latency(tool.p95_ms) : <None />) },
     { key: 'held_usd', head: 'Held', num: true, sort: 'money', cell: (tool) => (pixels(tool.held_usd) > 0 ? <><Held /><Usd of={tool.held_usd} places={4} quiet /></> : <None />) },
     { key: 'spent_usd', head: 'Spent', num: true, sort: 'money', phone: 2, cell: (tool) => <a href={to('calls', { tool: tool.name, last: range.last })}><Usd of={tool.spent_usd} cents /></a> },
   ];

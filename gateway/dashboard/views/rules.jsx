@@ -87,8 +87,10 @@ function KeyRows({ data, query }) {
     { key: 'cost_usd', head: 'Spent', num: true, sort: 'money', phone: 2, cell: (row) => <a href={to('calls', { key: row.fingerprint, last: query.last || '30d' })}><Usd of={row.cost_usd} cents /></a> },
     { key: 'act', head: '', spoken: 'Block', csv: false, num: true, cell: (row) => <button type="button" class="state" onClick={() => (row.blocked ? unblock(row) : block(row))}><u>{row.blocked ? 'Unblock' : 'Block'}</u></button> },
   ];
+  const chosen = value.keys.find((row) => row.fingerprint === query.fp);
   return (
-    <>
+    <div class={`withside${chosen ? ' chosen' : ''}`}>
+      <div class="listing first">
       <div class="top"><div><div class="cap">Keys that came</div><div class="headline">{count(value.keys.length)}</div></div><div class="beside"><p>{value.blocked.length ? <><Stop label="blocked" /> {plural(value.blocked.length, 'rule')} {value.blocked.length === 1 ? 'blocks' : 'block'} keys</> : 'none is blocked'}</p><p class="soft">Keys are known by their fingerprints; no whole key is kept anywhere.</p></div></div>
       {value.keys.length ? <Table label="Keys" columns={columns} rows={value.keys} id={(row) => row.fingerprint} selected={query.fp} open={(row) => here({ fp: query.fp === row.fingerprint ? null : row.fingerprint })} sort="-cost_usd" file="keys" /> : <Empty title="No key has come yet." line="agentledger keys list" guide="How keys are named" topic="rules">A key stands here by its fingerprint with its first call.</Empty>}
       {value.blocked.length > 0 && <section class="block"><h2 class="head">Blocked <small>patterns and fingerprints</small></h2><Table label="Blocked" name="blocks" columns={[
@@ -98,7 +100,23 @@ function KeyRows({ data, query }) {
         { key: 'at', head: 'Since, UTC', phone: 4, class: 'nowrap soft', cell: (row) => moment(row.at, at) },
         { key: 'act', head: '', spoken: 'Unblock', num: true, phone: 2, csv: false, cell: (row) => row.source === 'runtime' && <button type="button" class="state" onClick={() => takeOut(row)}><u>Unblock</u></button> },
       ]} rows={value.blocked} id={(row) => row.id} /></section>}
-    </>
+      </div>
+      {chosen && <KeyDetail row={chosen} agents={data.results[1]} at={at} last={query.last || '30d'} />}
+    </div>
+  );
+}
+
+/** Whose it is: the agents that came with it. */
+function KeyDetail({ row, agents, at, last }) {
+  const rows = agents && agents.value ? agents.value.rows : null;
+  return (
+    <aside class="aside" aria-label="Key">
+      <div class="aside-head"><h2 class="title">{row.name ? <Name of={row.name} most={32} /> : 'Key'}</h2><a class="button" data-key="Escape" href={here({ fp: null })}>Esc</a></div>
+      <div><a class="figure plain" data-key="o" href={to('calls', { key: row.fingerprint, last })}><Usd of={row.cost_usd} cents /></a> <span class="soft">in {plural(row.requests, 'call')}</span></div>
+      <dl class="facts"><dt>Fingerprint</dt><dd><Id of={row.fingerprint} most={24} /></dd><dt>Tenant</dt><dd><Name of={row.tenant} most={64} /></dd><dt>Last call</dt><dd>{moment(row.last_seen, at)}</dd><dt>Budget</dt><dd><a href={to('budgets', { kind: `key:${row.fingerprint}` })}><u>Open</u></a></dd></dl>
+      <section><h3 class="cap"><b>Who uses it</b></h3>{rows ? <table class="bars" aria-label="Who uses it"><tbody>{rows.slice(0, 8).map((one) => <tr key={one.agent}><td class="name"><Name of={one.agent} most={24} none="no agent" /></td><td class="num"><Usd of={one.cost_usd} quiet /></td></tr>)}</tbody></table> : <None />}</section>
+      <button type="button" class={`button${row.blocked ? '' : ' kill'}`} data-key="x" onClick={() => (row.blocked ? unblock(row) : block(row))}>{row.blocked ? 'Unblock the key' : 'Block the key'} <kbd aria-hidden="true">x</kbd></button>
+    </aside>
   );
 }
 

@@ -22,12 +22,12 @@ function ProviderRows({ data }) {
   if (!value) return <Failure error={error} retry={data.reload} />;
   const spent = new Map(((data.results[1] && data.results[1].value) || { rows: [] }).rows.map((row) => [row.provider, row]));
   const sick = value.providers.filter((one) => !one.healthy && one.enabled).length;
-  const times = (key, name) => ({ key: `${key}${name}`, head: `${key === 'ttfb' ? 'first ' : ''}${name.replace('_ms', '')}`, num: true, class: 'soft', sort: 'number', value: (one) => one.traffic && one.traffic[key][name], cell: (one) => (one.traffic && one.traffic[key][name] !== null ? latency(one.traffic[key][name]) : <None />) });
+  const times = (key, name) => ({ key: `${key}${name}`, far: name !== 'p99_ms', head: `${key === 'ttfb' ? 'first ' : ''}${name.replace('_ms', '')}`, num: true, class: 'soft', sort: 'number', value: (one) => one.traffic && one.traffic[key][name], cell: (one) => (one.traffic && one.traffic[key][name] !== null ? latency(one.traffic[key][name]) : <None />) });
   const columns = [
     { key: 'name', head: 'Provider', sort: 'text', phone: 1, cell: (one) => <Name of={one.name} most={32} /> },
     { key: 'health', head: 'Health', phone: 2, cell: (one) => <Health one={one} /> },
-    { key: 'upstream', head: 'Upstream', phone: 3, cell: (one) => <span class="soft"><Name of={one.upstream} most={40} /></span> },
-    { key: 'dialect', head: 'Dialect', cell: (one) => <span class="soft"><Name of={one.dialect} most={24} /></span> },
+    { key: 'upstream', far: true, head: 'Upstream', phone: 3, cell: (one) => <span class="soft"><Name of={one.upstream} most={40} /></span> },
+    { key: 'dialect', far: true, head: 'Dialect', cell: (one) => <span class="soft"><Name of={one.dialect} most={24} /></span> },
     { key: 'requests', head: 'Calls', num: true, sort: 'number', value: (one) => one.traffic && one.traffic.requests, cell: (one) => (one.traffic ? <a href={to('calls', { provider: one.name })}>{count(one.traffic.requests)}</a> : <None />) },
     { key: 'errors', head: 'Failed', num: true, sort: 'number', value: (one) => one.traffic && one.traffic.errors, cell: (one) => (one.traffic && one.traffic.errors ? <a class="warnx" href={to('calls', { provider: one.name, is: 'error' })}><Warn label="failed" /> {count(one.traffic.errors)} <span class="soft">{percent(one.traffic.errors / one.traffic.requests)}</span></a> : <None />) },
     times('ttfb', 'p50_ms'), times('duration', 'p50_ms'), times('duration', 'p90_ms'), times('duration', 'p99_ms'),
@@ -86,10 +86,10 @@ function PriceRows({ data, query }) {
     { key: 'id', head: 'Model', sort: 'text', phone: 1, cell: (row) => <><Name of={row.id} most={40} />{row.retired && <> <span class="tag warn">▲ retired {row.retired}</span></>}</> },
     { key: 'provider', head: 'Provider', sort: 'text', phone: 3, cell: (row) => <span class="soft">{row.provider}</span> },
     column('input', 'Read', undefined), column('cache_read', 'From cache', undefined), column('output', 'Written', 2),
-    { key: 'tiers', head: 'Tiers', num: true, class: 'soft', value: (row) => Object.keys(row.prices).length, cell: (row) => count(Object.keys(row.prices).length) },
+    { key: 'tiers', far: true, head: 'Tiers', num: true, class: 'soft', value: (row) => Object.keys(row.prices).length, cell: (row) => count(Object.keys(row.prices).length) },
     { key: 'from', head: 'Since', sort: 'text', class: 'nowrap', phone: 4, cell: (row) => <span class="soft">{row.from}</span> },
-    { key: 'checked', head: 'Compared', sort: 'text', class: 'nowrap soft', cell: (row) => row.checked || <None /> },
-    { key: 'source', head: 'Says who', class: 'soft', cell: (row) => <Name of={row.source.replace(/^https:\/\//, '')} most={40} /> },
+    { key: 'checked', far: true, head: 'Compared', sort: 'text', class: 'nowrap soft', cell: (row) => row.checked || <None /> },
+    { key: 'source', far: true, head: 'Says who', class: 'soft', cell: (row) => <Name of={row.source.replace(/^https:\/\//, '')} most={40} /> },
     { key: 'spent', head: 'Spent, 30 d', num: true, sort: 'money', value: (row) => (used.get(row.id) || {}).cost_usd, cell: (row) => (used.has(row.id) ? <a href={to('calls', { model: row.id, last: '30d' })}><Usd of={used.get(row.id).cost_usd} cents /></a> : <None />) },
   ];
   const chosen = value.rows.find((row) => row.id === query.model);
@@ -116,7 +116,7 @@ export function Plugins() {
   const columns = [
     { key: 'name', head: 'Dialect', sort: 'text', phone: 1, cell: (row) => <Name of={row.name} /> },
     { key: 'version', head: 'Version', phone: 2, cell: (row) => <span class="soft">{row.version}</span> },
-    { key: 'source', head: 'From', phone: 3, cell: (row) => <span class="soft"><Name of={row.source} most={64} /></span> },
+    { key: 'source', far: true, head: 'From', phone: 3, cell: (row) => <span class="soft"><Name of={row.source} most={64} /></span> },
     { key: 'providers', head: 'Reads for', value: (row) => row.providers.join(' '), cell: (row) => row.providers.map((name, i) => <>{i > 0 && ', '}<a key={name} href={to('calls', { provider: name })}><Name of={name} most={24} /></a></>) },
     { key: 'calls', head: 'Calls', num: true, value: (row) => row.calls, cell: (row) => (row.calls === undefined ? <None /> : count(row.calls)) },
     { key: 'failed', head: 'Failed', num: true, phone: 4, value: (row) => row.failures, cell: (row) => (row.failures === undefined ? <None /> : row.failures ? <span class="refused"><Stop label="failed" /> {count(row.failures)}</span> : '0') },

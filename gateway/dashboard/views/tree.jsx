@@ -29,7 +29,7 @@ export function Tree({ tree, running, summed }) {
   const chosen = route.value.query.step;
   return (
     <table class="fold tree" role="table" aria-label="Steps">
-      <thead><tr><th scope="col">Step</th><th scope="col">Model or tool</th><th scope="col" class="num">Cache</th><th scope="col" class="num">Read</th><th scope="col" class="num">Written</th><th scope="col" class="num">Cost</th>
+      <thead><tr><th scope="col">Step</th><th scope="col">Model or tool</th><th scope="col" class="num">Cache</th><th scope="col" class="num far">Read</th><th scope="col" class="num far">Written</th><th scope="col" class="num">Cost</th>
         <th scope="col" class="times"><span>{clock(begin)}</span><span>{clock(middle)}</span><span>{clock(end)}</span></th></tr></thead>
       <tbody>{rows.map((row, i) => [
         <Row key={row.key} {...{ row, i, place, at, chosen: chosen === row.key, toggle, summed, bracket: brackets.find(([from, to]) => i >= from && i <= to), brackets }} />,
@@ -59,8 +59,8 @@ function Row({ row, i, place, at, chosen, toggle, summed, bracket }) {
         {row.group ? <button type="button" class="twist" aria-expanded={row.open} onClick={() => toggle(row.key)}>{row.open ? '▾' : '▸'} <b><Name of={step.label} most={28} /></b></button> : <><Name of={step.label} most={32} />{many && step.kind !== 'refused' && ` 1 … ${step.calls}`}{step.kind === 'tool' && <> <span class="tag">tool</span></>}</>}</td>
       <td class="name soft" data-p="3">{step.kind === 'refused' ? <span class="refused"><Stop /> refused, <Name of={step.code} /></span> : row.group ? <>session · {depth ? 'subagent' : <Name of={step.session.agent} most={20} none="no agent" />}</> : <>{many && `${count(step.calls)} calls · `}<Name of={step.model} most={28} /></>}</td>
       <td class="num">{Number.isFinite(cachedOf(usage)) ? percent(cachedOf(usage), 0) : <None />}</td>
-      <td class="num">{usage && readOf(usage) ? count(readOf(usage)) : <None />}</td>
-      <td class="num">{usage && writtenOf(usage) ? count(writtenOf(usage)) : step.written ? count(step.written) : <None />}</td>
+      <td class="num far">{usage && readOf(usage) ? count(readOf(usage)) : <None />}</td>
+      <td class="num far">{usage && writtenOf(usage) ? count(writtenOf(usage)) : step.written ? count(step.written) : <None />}</td>
       <td class="num" data-p="2"><Usd of={cost} places={4} quiet={!row.group} /></td>
       <td class="when"><When {...{ step, row, place, at }} />{bracket && i === bracket[0] && <span class="bracket first">same call {count(bracket[2])} times</span>}{bracket && i > bracket[0] && i < bracket[1] && <span class="bracket" />}{bracket && i === bracket[1] && i > bracket[0] && <span class="bracket end" />}</td>
     </tr>

@@ -28,7 +28,7 @@ export async function views(browser) {
       await page.context().close();
     }
   }
-  await scenario('a narrow window of 320 px loses nothing', () => narrow(browser, served, gateway));
+  await scenario('windows of other widths lose nothing', () => narrow(browser, served, gateway));
   await served.stop();
   for (const [name, options] of [['hostile', {}], ['empty', {}]]) await other(browser, name, options, shots);
 }
@@ -67,14 +67,18 @@ async function axe(page) {
     .map((one) => `${one.id} (${one.nodes.length}): ${one.nodes[0].target.join(' ')} ${one.nodes[0].failureSummary.split('\n')[1] || ''}`);
 }
 
+/** 320 px, and the widths of a window at twice its size and of a tablet. */
 async function narrow(browser, served, gateway) {
-  const page = await open(browser, served.base, { width: 320, height: 640, token: gateway.token });
-  for (const path of ['/', '/budgets', '/spend', '/sessions?id=run-8841&tenant=initech', '/ledger']) {
-    await page.at(path);
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    check(over <= 0, `${path} at 320: nothing scrolls sideways`, `${over} px`);
+  for (const width of [320, 720, 800, 1024]) {
+    const page = await open(browser, served.base, { width, height: 640, token: gateway.token });
+    for (const path of ['/', '/budgets', '/budgets?account=agent%3Aresearch-bot&window=day', '/spend', '/sessions?id=run-8841&tenant=initech', '/calls', '/ledger', '/policies?name=night_hours']) {
+      await page.at(path);
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      check(over <= 0, `${path} at ${width}: nothing scrolls sideways`, `${over} px`);
+      if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/narrow-${width}-${path.replace(/\W+/g, '-').slice(0, 24)}.png` });
+    }
+    await page.context().close();
   }
-  await page.context().close();
 }
 
 /** The same views where names are hostile, and where there is nothing at all. */
