@@ -219,17 +219,25 @@ function Near({ row, at }) {
 
 const SIGNS = { loop_detected: <Loop />, budget_exceeded: <Stop />, tool_refused: <Stop /> };
 
+/** What an alert is about, in figures, where it says so. */
+const figures = ({ spent, limit: of, monthly_spent: ofMonth, monthly_limit: month, unit }) => {
+  const [a, b] = [spent ?? ofMonth, of ?? month];
+  return a && b && (unit === undefined || unit === 'usd') ? `${usd(a)} of ${limit(b)}` : '';
+};
+
+const raised = (one) => (one.action === 'budget.top_up' && one.after && one.after.value ? `+${limit(one.after.value.amount)}` : '');
+
 /** Alerts and changes, latest first. */
 function JustNow({ alerts, changes, at }) {
   const rows = [
-    ...(alerts ? alerts.alerts : []).map((alert) => ({ at: alert.at, key: alert.id, sign: SIGNS[alert.type] || (alert.severity === 'info' ? null : <Warn label={alert.severity} />), text: alert.message, right: '', href: to('alerts', { id: alert.id }) })),
-    ...(changes ? changes.changes : []).map((one) => ({ at: one.at, key: one.id, sign: null, text: `${one.author} ${actionWords(one)}`, right: '', href: to('audit', { id: one.id }) })),
+    ...(alerts ? alerts.alerts : []).map((alert) => ({ at: alert.at, key: alert.id, sign: SIGNS[alert.type] || (alert.severity === 'info' ? null : <Warn label={alert.severity} />), text: alert.message, right: figures(alert.details), href: to('alerts', { id: alert.id }) })),
+    ...(changes ? changes.changes : []).map((one) => ({ at: one.at, key: one.id, sign: null, text: `${one.author} ${actionWords(one)}`, right: raised(one), href: to('audit', { id: one.id }) })),
   ].sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, 9);
   return (
     <section class="block third">
       <h2 class="head">Just now <small class="right"><a href={to('alerts')}>All alerts</a></small></h2>
       <table class="just" aria-label="Just now"><tbody>{rows.map((row) => (
-        <tr key={row.key}><td class="faint nowrap">{brief(row.at, at)}</td><td class="sign">{row.sign}</td><td class="name"><a href={row.href}><Name of={row.text} most={90} /></a></td></tr>
+        <tr key={row.key}><td class="faint nowrap">{brief(row.at, at)}</td><td class="sign">{row.sign}</td><td class="name"><a href={row.href}><Name of={row.text} most={90} /></a></td><td>{row.right}</td></tr>
       ))}</tbody></table>
       {!rows.length && <p class="soft pad-y">Nothing yet: alerts and changes stand here.</p>}
     </section>

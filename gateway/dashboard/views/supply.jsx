@@ -103,7 +103,7 @@ function PriceRows({ data, query }) {
         <p class="soft">Since {chosen.from}; days on which prices begin: {chosen.days.join(', ')}.</p>
         {chosen.note && <p><Name of={chosen.note} most={512} /></p>}
         {Object.entries(chosen.prices).map(([tier, kinds]) => <section key={tier}><h3 class="cap"><b>{tier}</b></h3><dl class="facts">{Object.entries(kinds).map(([kind, text]) => <><dt key={kind}>{kind.replaceAll('_', ' ')}</dt><dd>{exact(text)}</dd></>)}</dl></section>)}
-        <p class="cap">{chosen.max_output && `Writes at most ${compact(chosen.max_output)} tokens. `}From <a href={chosen.source} rel="noreferrer" target="_blank"><Name of={chosen.source} most={120} /></a>, {chosen.file} line {chosen.line}. What the past would have cost at other prices: <span class="mono">agentledger prices reprice</span></p>
+        <p class="cap">{chosen.max_output && `Writes at most ${compact(chosen.max_output)} tokens. `}From {/^https:\/\//.test(chosen.source) ? <a href={chosen.source} rel="noreferrer" target="_blank"><u><Name of={chosen.source} most={120} /></u></a> : <Name of={chosen.source} most={120} />}, {chosen.file} line {chosen.line}. What the past would have cost at other prices: <span class="mono">agentledger prices reprice</span></p>
       </aside>}
     </div>
   );

@@ -12,6 +12,8 @@ import { Skeleton } from '../parts/states.jsx';
 import { Made } from './call.jsx';
 
 const SHOWN = 200;
+/** Within less than this, times have seconds. */
+const SHORT_MS = 600_000;
 
 export function Tree({ tree, running, summed }) {
   const [closed, setClosed] = useState(new Set());
@@ -30,7 +32,7 @@ export function Tree({ tree, running, summed }) {
   return (
     <table class="fold tree" role="table" aria-label="Steps">
       <thead><tr><th scope="col">Step</th><th scope="col">Model or tool</th><th scope="col" class="num">Cache</th><th scope="col" class="num far">Read</th><th scope="col" class="num far">Written</th><th scope="col" class="num">Cost</th>
-        <th scope="col" class="times"><span>{clock(begin)}</span><span>{clock(middle)}</span><span>{clock(end)}</span></th></tr></thead>
+        <th scope="col" class="times"><span>{clock(begin, end - begin < SHORT_MS)}</span><span>{clock(middle, end - begin < SHORT_MS)}</span><span>{clock(end, end - begin < SHORT_MS)}</span></th></tr></thead>
       <tbody>{rows.map((row, i) => [
         <Row key={row.key} {...{ row, i, place, at, chosen: chosen === row.key, toggle, summed, bracket: brackets.find(([from, to]) => i >= from && i <= to), brackets }} />,
         chosen === row.key && row.step.ids && <tr key={`${row.key} made`} class="opened"><td colSpan="7" data-p="1"><Opened id={row.step.ids[0]} step={row.step} /></td></tr>,
@@ -39,7 +41,7 @@ export function Tree({ tree, running, summed }) {
   );
 }
 
-const clock = (at) => new Date(at).toISOString().slice(11, 16);
+const clock = (at, seconds) => new Date(at).toISOString().slice(11, seconds ? 19 : 16);
 
 /** A call that is under way. */
 function asStep(hold) {

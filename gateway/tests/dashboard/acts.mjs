@@ -1,6 +1,7 @@
 // What is done with it: the token, the palette, keys, a lost connection, a token that ends, a budget that refuses the next call, a
 // session that is killed, the live tail, a policy that is rehearsed and activated.
 
+import { readFileSync } from 'node:fs';
 import { check, open, scenario, seeded, serve, settled } from './rig.mjs';
 
 export async function acts(browser) {
@@ -70,6 +71,18 @@ export async function acts(browser) {
     await page.keyboard.press('/');
     await page.keyboard.type('gs');
     check((await page.inputValue('[data-search]')) === 'gs', 'letters are never taken inside a field');
+    await page.context().close();
+  });
+
+  await scenario('a file has all rows of the filter, and no formula', async () => {
+    const page = await signedIn();
+    await page.at('/calls?agent=embedder&last=7d');
+    const shown = await page.locator('main .beside p').first().textContent();
+    const [file] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('e')]);
+    const text = readFileSync(await file.path(), 'utf8');
+    const rows = text.trim().split('\r\n').length - 1;
+    check(rows > 100 && Math.abs(rows - Number(shown.replace(/\D*([\d,]+) calls.*/, '$1').replace(',', ''))) < 20, 'as many rows as calls', `${rows}, ${shown}`);
+    check(!/^[=+@]/m.test(text), 'no cell begins as a formula does');
     await page.context().close();
   });
 
