@@ -22,9 +22,17 @@ export async function acts(browser) {
     await page.click('button:has-text("Open")');
     await page.waitForSelector('text=Spent today');
     await settled(page);
-    const kept = await page.evaluate(() => ({ local: JSON.stringify(localStorage), cookie: document.cookie, url: location.href }));
+    const kept = await page.evaluate(() => ({
+      local: JSON.stringify(localStorage),
+      cookie: document.cookie,
+      url: location.href,
+    }));
     check(!JSON.stringify(kept).includes(gateway.token), 'no token in storage beyond the session, in a cookie or in the address');
-    check(page.faults.every((fault) => /401/.test(fault)), 'nothing else in the console', page.faults.join(' | '));
+    check(
+      page.faults.every((fault) => /401/.test(fault)),
+      'nothing else in the console',
+      page.faults.join(' | '),
+    );
     await page.context().close();
   });
 
@@ -32,7 +40,11 @@ export async function acts(browser) {
     const page = await signedIn();
     const got = [];
     page.on('response', async (answer) => {
-      if (!answer.url().includes('/rpc')) got.push([answer.url(), Number(answer.headers()['content-length'] || 0) || (await answer.request().sizes()).responseBodySize]);
+      if (!answer.url().includes('/rpc'))
+        got.push([
+          answer.url(),
+          Number(answer.headers()['content-length'] || 0) || (await answer.request().sizes()).responseBodySize,
+        ]);
     });
     await page.at('/');
     await page.waitForTimeout(300);
@@ -68,6 +80,10 @@ export async function acts(browser) {
     await page.keyboard.press('e');
     await page.waitForURL('**/sessions');
     await settled(page);
+    await page.keyboard.press('j');
+    await page.keyboard.press('Enter');
+    await page.waitForURL('**/sessions?id=*');
+    await settled(page);
     await page.keyboard.press('/');
     await page.keyboard.type('gs');
     check((await page.inputValue('[data-search]')) === 'gs', 'letters are never taken inside a field');
@@ -81,7 +97,11 @@ export async function acts(browser) {
     const [file] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('e')]);
     const text = readFileSync(await file.path(), 'utf8');
     const rows = text.trim().split('\r\n').length - 1;
-    check(rows > 100 && Math.abs(rows - Number(shown.replace(/\D*([\d,]+) calls.*/, '$1').replace(',', ''))) < 20, 'as many rows as calls', `${rows}, ${shown}`);
+    check(
+      rows > 100 && Math.abs(rows - Number(shown.replace(/\D*([\d,]+) calls.*/, '$1').replace(',', ''))) < 20,
+      'as many rows as calls',
+      `${rows}, ${shown}`,
+    );
     check(!/^[=+@]/m.test(text), 'no cell begins as a formula does');
     await page.context().close();
   });
@@ -90,7 +110,9 @@ export async function acts(browser) {
     const page = await signedIn();
     await page.at('/');
     await page.waitForSelector('.state:has-text("Live")');
-    await page.evaluate(() => { window.stayed = true; });
+    await page.evaluate(() => {
+      window.stayed = true;
+    });
     await served.stop();
     await page.waitForSelector('text=No connection since', { timeout: 15_000 });
     check((await page.locator('.old .headline').count()) > 0, 'figures are grey');
@@ -107,7 +129,19 @@ export async function acts(browser) {
     const page = await signedIn();
     await page.at('/budgets');
     let ended = true;
-    await page.route('**/rpc', (route) => (ended ? route.fulfill({ status: 401, contentType: 'application/json', body: JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: -32003, message: 'this token has expired', data: { code: 'expired_token' } } }) }) : route.continue()));
+    await page.route('**/rpc', (route) =>
+      ended
+        ? route.fulfill({
+            status: 401,
+            contentType: 'application/json',
+            body: JSON.stringify({
+              jsonrpc: '2.0',
+              id: null,
+              error: { code: -32003, message: 'this token has expired', data: { code: 'expired_token' } },
+            }),
+          })
+        : route.continue(),
+    );
     await page.keyboard.press('g');
     await page.keyboard.press('n');
     await page.waitForSelector('dialog[open] >> text=The token does not open any more.');
@@ -175,7 +209,9 @@ export async function acts(browser) {
     await page.waitForSelector('.state:has-text("Live")');
     const first = page.locator('main tbody tr').first();
     const before = await first.textContent();
-    await page.waitForFunction((text) => document.querySelector('main tbody tr').textContent !== text, before, { timeout: 20_000 });
+    await page.waitForFunction((text) => document.querySelector('main tbody tr').textContent !== text, before, {
+      timeout: 20_000,
+    });
     await page.evaluate(() => scrollTo(0, 300));
     await page.waitForSelector('.pill', { timeout: 20_000 });
     const held = await page.locator('main tbody').first().textContent();
@@ -210,7 +246,18 @@ export async function acts(browser) {
   await scenario('a gateway that answers nothing of what is to come shows dashes, and no failure', async () => {
     const bare = await serve(gateway, { draft: false });
     const page = await open(browser, bare.base, { token: gateway.token });
-    for (const path of ['/', '/budgets', '/spend', '/who', '/calls', '/sessions?id=run-8841&tenant=initech', '/mcp', '/ledger', '/rates', '/prices']) {
+    for (const path of [
+      '/',
+      '/budgets',
+      '/spend',
+      '/who',
+      '/calls',
+      '/sessions?id=run-8841&tenant=initech',
+      '/mcp',
+      '/ledger',
+      '/rates',
+      '/prices',
+    ]) {
       await page.at(path);
       check((await page.locator('main [role=alert]').count()) === 0, `${path} without the draft has no failure`);
       check(!/NaN|undefined|null/.test(await page.locator('main').innerText()), `${path} without the draft has no NaN`);
@@ -223,9 +270,20 @@ export async function acts(browser) {
 
 /** A call through the gateway; the status of its answer. */
 async function ask(gateway, agent, session = '') {
-  const answer = await fetch(`http://${gateway.listen}/v1/chat/completions`, { method: 'POST',
-    headers: { 'Content-Type': 'application/json', Authorization: 'Bearer sk-globex-walk-0001', 'X-Agent-Id': agent, ...(session ? { 'X-Agent-Session': session } : {}) },
-    body: JSON.stringify({ model: 'gpt-5-mini', max_completion_tokens: 64, messages: [{ role: 'user', content: JSON.stringify({ in: 1000, out: 10, n: Math.random() }) }] }) });
+  const answer = await fetch(`http://${gateway.listen}/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      'Content-Type': 'application/json',
+      Authorization: 'Bearer sk-globex-walk-0001',
+      'X-Agent-Id': agent,
+      ...(session ? { 'X-Agent-Session': session } : {}),
+    },
+    body: JSON.stringify({
+      model: 'gpt-5-mini',
+      max_completion_tokens: 64,
+      messages: [{ role: 'user', content: JSON.stringify({ in: 1000, out: 10, n: Math.random() }) }],
+    }),
+  });
   await answer.text();
   return answer.status;
 }
