@@ -1,5 +1,6 @@
 // The frame around every view: side, bar, tabs, what floats. A view gives its title, its tools and its content.
 
+import { Component } from 'preact';
 import { signal } from '@preact/signals';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { count, lasted, age } from './format.js';
@@ -7,9 +8,10 @@ import { access, forget, link, offset } from './rpc.js';
 import { live, paused } from './live.js';
 import { going, LETTERS, palette, theme } from './keys.js';
 import { onClick, route, to } from './route.js';
+import { me } from './me.js';
 import { GROUPS, TABS, TITLES } from './titles.js';
 import { useCalls } from './data.js';
-import { LiveState, Lost, TokenForm } from './parts/states.jsx';
+import { Failure, LiveState, Lost, TokenForm } from './parts/states.jsx';
 import { Patterns } from './parts/chart.jsx';
 import { Said, Sheet } from './parts/sheet.jsx';
 import { Help, Palette } from './parts/palette.jsx';
@@ -81,7 +83,31 @@ function Again() {
 function Viewed({ view, onMenu }) {
   const View = VIEW[view] || NotFound;
   menuOpener.current = onMenu;
-  return <View key={view} />;
+  return (
+    <Boundary key={view}>
+      <View />
+    </Boundary>
+  );
+}
+
+/** What a view could not draw is its own loss: the frame stays, and says so. */
+class Boundary extends Component {
+  static getDerivedStateFromError(error) {
+    return { error };
+  }
+
+  render({ children }, { error }) {
+    if (!error) return children;
+    console.error(error);
+    return (
+      <Page title={TITLES[route.value.view] || 'AgentLedger'}>
+        <Failure
+          error={{ code: 'page', id: route.value.view, message: 'This view could not be drawn.' }}
+          retry={() => this.setState({ error: null })}
+        />
+      </Page>
+    );
+  }
 }
 
 const menuOpener = { current: () => {} };
@@ -191,17 +217,18 @@ function Foot() {
   const data = useCalls([['system.status'], ['system.whoami']], { every: 30_000, on: ['alert.feed'] });
   const [status, who] = data.results;
   const value = status && status.value;
+  const known = who && who.value;
   useEffect(() => {
     standing.value = value || null;
-  }, [value]);
-  const me = who && who.value;
+    me.value = known || null;
+  }, [value, known]);
   const may = { read: 'may look', operate: 'may steer', admin: 'may edit' };
   return (
     <div class="foot">
       <div>
-        {me ? (
+        {known ? (
           <>
-            <Name of={me.name} most={20} /> · {may[me.role] || me.role}
+            <Name of={known.name} most={20} /> · {may[known.role] || known.role}
           </>
         ) : (
           <span>signed in</span>

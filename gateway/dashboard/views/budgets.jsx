@@ -7,6 +7,7 @@ import { date, iso, monthName, monthOf, dayStart } from '../time.js';
 import { budgetRows, byUrgency, fullness, runsOut, stateOf } from '../budgets.js';
 import { go, here, route, to } from '../route.js';
 import { accountFilter } from '../accounts.js';
+import { wholeAccount } from '../me.js';
 import { Page } from '../shell.jsx';
 import { Amount, Held, Name, None, Stop, Usd, Warn } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
@@ -79,9 +80,9 @@ function All({ kind }) {
   const data = useCalls(
     [
       ['budget.status', { limit: 10_000, ...(kind ? { account: kind } : {}) }],
-      ['budget.status', { account: 'global', window: 'month' }],
+      ['budget.status', { account: wholeAccount(), window: 'month' }],
       ['denial.list', { from: iso(dayStart(at)), code: 'budget_' }],
-      ['ledger.forecast', { account: 'global', window: 'month' }],
+      ['ledger.forecast', { account: wholeAccount(), window: 'month' }],
     ],
     { on: ['hold.changes', 'rule.changes'], every: 15_000 },
   );
@@ -89,7 +90,7 @@ function All({ kind }) {
   if (!data.ready) return <Skeleton headline rows={12} />;
   if (!status) return <Failure error={data.results[0].error} retry={data.reload} />;
   const rows = budgetRows(status.budgets).filter((row) => !query.in || row.window === query.in);
-  const month = whole && budgetRows(whole.budgets)[0];
+  const month = whole && budgetRows(whole.budgets).find((row) => row.account === wholeAccount() && row.unit === 'usd');
   const chosen = rows.find((row) => row.account === query.account && (!query.window || row.window === query.window));
   const side = chosen || query.do === 'new';
   return (

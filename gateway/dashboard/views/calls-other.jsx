@@ -6,6 +6,7 @@ import { call, now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { moment, period, span } from '../time.js';
 import { filters, here, route, to } from '../route.js';
+import { wholeAccount } from '../me.js';
 import { Id, Name, None, Stop, Usd } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
 import { Table } from '../parts/table.jsx';
@@ -57,13 +58,10 @@ function runningColumns({ at, most }) {
 }
 
 export function Running() {
-  const data = useCalls(
-    [
-      ['hold.list'],
-      ['budget.status', { account: filters.value.tenant ? `tenant:${filters.value.tenant}` : 'global', window: 'month' }],
-    ],
-    { on: ['hold.changes'], every: 5_000 },
-  );
+  const data = useCalls([['hold.list'], ['budget.status', { account: wholeAccount(filters.value.tenant), window: 'month' }]], {
+    on: ['hold.changes'],
+    every: 5_000,
+  });
   if (!data.ready) return <Skeleton headline rows={12} />;
   const { value, error } = data.results[0];
   if (!value) return <Failure error={error} retry={data.reload} />;

@@ -8,6 +8,7 @@ import { brief, DAY, dayStart, HOUR, iso, monthName, monthOf, weekday } from '..
 import { budgetRows, byUrgency, ends, runsOut, stateOf } from '../budgets.js';
 import { filters, route, to } from '../route.js';
 import { link } from '../rpc.js';
+import { wholeAccount } from '../me.js';
 import { Page } from '../shell.jsx';
 import { Held, Id, Loop, Name, None, Stop, Usd, Warn } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
@@ -43,7 +44,7 @@ function Figures({ tenant }) {
   const today = dayStart(at);
   const [month] = monthOf(at);
   const of = tenant ? { tenant } : {};
-  const account = tenant ? `tenant:${tenant}` : 'global';
+  const account = wholeAccount(tenant);
   // What moves with each call is asked for often, the rest only now and then.
   const quick = useCalls(
     [['ledger.series', { step: 'day', from: iso(today), ...of }], ['budget.status', { account }], ['hold.list']],
@@ -428,22 +429,18 @@ function JustNow({ alerts, changes, at }) {
           <a href={to('alerts')}>All alerts</a>
         </small>
       </h2>
-      <table class="just" aria-label="Just now">
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.key}>
-              <td class="faint nowrap">{brief(row.at, at)}</td>
-              <td class="sign">{row.sign}</td>
-              <td class="name">
-                <a href={row.href}>
-                  <Name of={row.text} most={90} />
-                </a>
-              </td>
-              <td>{row.right}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <ul class="just">
+        {rows.map((row) => (
+          <li key={row.key}>
+            <span class="faint nowrap">{brief(row.at, at)}</span>
+            <span class="sign">{row.sign}</span>
+            <a class="name" href={row.href}>
+              <Name of={row.text} most={90} />
+            </a>
+            <span class="soft nowrap">{row.right}</span>
+          </li>
+        ))}
+      </ul>
       {!rows.length && <p class="soft pad-y">Nothing yet: alerts and changes stand here.</p>}
     </section>
   );

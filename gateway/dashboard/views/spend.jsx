@@ -5,6 +5,7 @@ import { now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { bucketName, buckets, day, iso, MONTHS, span } from '../time.js';
 import { filters, here, route, to } from '../route.js';
+import { wholeAccount } from '../me.js';
 import { Page } from '../shell.jsx';
 import { Held, Name, None, Usd } from '../parts/text.jsx';
 import { Empty, Failure, Skeleton } from '../parts/states.jsx';
@@ -105,7 +106,7 @@ function questions({ range, by, compare, at, of }) {
   // As far into the period before as this one has gone: half a day is not compared with a whole one.
   const earlier = { from: iso(range.from - length), to: iso(Date.parse(end) - length), ...of };
   const past = { from: iso(range.from - length), to: iso(range.to - length), ...of };
-  const account = of.tenant ? `tenant:${of.tenant}` : 'global';
+  const account = wholeAccount(of.tenant);
   const { step } = range;
   const calls = [
     ['ledger.summary', { by, ...within }],

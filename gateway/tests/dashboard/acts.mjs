@@ -241,6 +241,15 @@ export async function acts(browser) {
     await page.context().close();
   });
 
+  await scenario('a gateway without a socket for the page is asked every few seconds', async () => {
+    const page = await signedIn();
+    await page.routeWebSocket('**/rpc', (socket) => socket.close());
+    await page.at('/');
+    await page.waitForSelector('.state:has-text("Every 5 s")');
+    check((await page.locator('.lost').count()) === 0, 'no banner');
+    await page.context().close();
+  });
+
   await served.stop();
 
   await scenario('a gateway that answers nothing of what is to come shows dashes, and no failure', async () => {
