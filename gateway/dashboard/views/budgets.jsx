@@ -36,6 +36,8 @@ const GROUPS = [
 ];
 /** Below this share of its limit, a budget that lasts is folded away. */
 const QUIET = 0.5;
+/** Rows that are drawn at most, of all groups together; the others are found by their name. */
+const ROWS_MAX = 100;
 
 export function Budgets() {
   const { query } = route.value;
@@ -51,6 +53,7 @@ export function Budgets() {
         ]}
       />
       <Pick name="kind" label="Account" of={KINDS} />
+      <Search />
       <Pick
         name="in"
         label="Window"
@@ -74,6 +77,19 @@ export function Budgets() {
   );
 }
 
+/** A part of an account's name; in the address, as every filter is. */
+function Search() {
+  const { query } = route.value;
+  const act = (event) => go(here({ q: event.target.value || null }), { replace: true });
+  return (
+    <label class="field find">
+      <span class="sr">Account's name</span>
+      <input data-search value={query.q || ''} placeholder="Name" onInput={act} autocomplete="off" spellcheck={false} />
+      <kbd aria-hidden="true">/</kbd>
+    </label>
+  );
+}
+
 function All({ kind }) {
   const { query } = route.value;
   const at = now();
@@ -89,7 +105,9 @@ function All({ kind }) {
   const [status, whole, denials, forecast] = data.results.map((result) => result.value);
   if (!data.ready) return <Skeleton headline rows={12} />;
   if (!status) return <Failure error={data.results[0].error} retry={data.reload} />;
-  const rows = budgetRows(status.budgets).filter((row) => !query.in || row.window === query.in);
+  const wanted = (query.q || '').toLowerCase();
+  const every = budgetRows(status.budgets).filter((row) => !query.in || row.window === query.in);
+  const rows = wanted ? every.filter((row) => row.account.toLowerCase().includes(wanted)) : every;
   const month = whole && budgetRows(whole.budgets).find((row) => row.account === wholeAccount() && row.unit === 'usd');
   const chosen = rows.find((row) => row.account === query.account && (!query.window || row.window === query.window));
   const side = chosen || query.do === 'new';
@@ -98,7 +116,7 @@ function All({ kind }) {
       <Head {...{ rows, month, denials, forecast, at }} />
       <div class="listing">
         {rows.length ? (
-          <Listing rows={rows} chosen={chosen} at={at} order={query.order || ''} folded={query.all !== '1'} />
+          <Listing rows={rows} chosen={chosen} at={at} order={query.order || ''} folded={query.all !== '1' && !wanted} />
         ) : (
           <Empty
             title="No limit is set."
@@ -242,7 +260,7 @@ function Listing({ rows, chosen, at, order, folded }) {
             (row, i) =>
               !folded || row === chosen || i < 3 || fullness(row) >= QUIET || ['used', 'full', 'runs'].includes(stateOf(row)),
           );
-          const shown = loud.slice(0, 200);
+          const shown = loud.slice(0, Math.ceil(ROWS_MAX / groups.length));
           const others = some.length - shown.length;
           return [
             name && (

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { check, open, scenario, seeded, serve, settled } from './rig.mjs';
+import { looked } from './views.mjs';
 
 export async function acts(browser) {
   const gateway = seeded('whole');
@@ -241,6 +242,14 @@ export async function acts(browser) {
     await page.context().close();
   });
 
+  for (const [words, sum] of [
+    ['huge', '12345678.90'],
+    ['tiny', '0.0001'],
+  ]) {
+    await scenario(`${words} sums are shown whole`, () => sums(browser, base, gateway, sum));
+  }
+  await scenario('a thousand budgets and a thousand agents stay few nodes', () => thousands(browser, base, gateway));
+
   await scenario('a gateway without a socket for the page is asked every few seconds', async () => {
     const page = await signedIn();
     await page.routeWebSocket('**/rpc', (socket) => socket.close());
@@ -275,6 +284,65 @@ export async function acts(browser) {
     await page.context().close();
     await bare.stop();
   });
+}
+
+/** The gateway's answers, with each figure of money replaced. */
+async function sums(browser, base, gateway, sum) {
+  for (const width of [1440, 390]) {
+    const page = await open(browser, base, { token: gateway.token, width });
+    await page.route('**/rpc', async (route) => {
+      const answer = await route.fetch();
+      const text = (await answer.text()).replace(
+        /"(\w*_usd|usd|limit|left|over|forecast\w*|topped_up|usd_per_minute)":"[\d.]+"/g,
+        `"$1":"${sum}"`,
+      );
+      await route.fulfill({ response: answer, body: text });
+    });
+    for (const path of [
+      '/',
+      '/spend',
+      '/who',
+      '/budgets?account=agent%3Aresearch-bot&window=day',
+      '/sessions?id=run-8841&tenant=initech',
+      '/calls',
+      '/mcp?server=github',
+      '/ledger',
+      '/keys',
+      '/providers',
+    ]) {
+      await page.at(path);
+      await looked(page, `${path} at ${width} with $${sum}`, { access: false });
+    }
+    await page.context().close();
+  }
+}
+
+/** A thousand rows where the gateway has a few. */
+async function thousands(browser, base, gateway) {
+  const page = await open(browser, base, { token: gateway.token });
+  const many = (rows, name) =>
+    Array.from({ length: 1000 }, (_, i) => ({
+      ...rows[i % rows.length],
+      [name]: `${name === 'account' ? 'agent:' : ''}bot-${i}`,
+    }));
+  await page.route('**/rpc', async (route) => {
+    const answer = await route.fetch();
+    const replies = await answer.json();
+    for (const { result } of Array.isArray(replies) ? replies : []) {
+      if (result && result.budgets && result.budgets.length > 3) result.budgets = many(result.budgets, 'account');
+      if (result && result.rows && result.rows[0] && result.rows[0].agent) result.rows = many(result.rows, 'agent');
+      if (result && result.sessions && result.sessions.length > 3) result.sessions = many(result.sessions, 'id');
+    }
+    await route.fulfill({ response: answer, json: replies });
+  });
+  for (const path of ['/budgets', '/budgets?all=1&order=name', '/who?by=agent', '/spend?by=agent', '/sessions', '/']) {
+    await page.at(path);
+    const nodes = await page.evaluate(() => document.querySelectorAll('*').length);
+    check(nodes <= 2000, `${path} with a thousand rows: at most 2000 nodes`, String(nodes));
+  }
+  await page.at('/budgets?q=bot-777');
+  check((await page.locator('main').innerText()).includes('bot-777'), 'a budget is found by its name');
+  await page.context().close();
 }
 
 /** A call through the gateway; the status of its answer. */
