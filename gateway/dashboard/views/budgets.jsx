@@ -37,7 +37,7 @@ const GROUPS = [
 /** Below this share of its limit, a budget that lasts is folded away. */
 const QUIET = 0.5;
 /** Rows that are drawn at most, of all groups together; the others are found by their name. */
-const ROWS_MAX = 100;
+const ROWS_MAX = 80;
 
 export function Budgets() {
   const { query } = route.value;

@@ -329,7 +329,11 @@ async function thousands(browser, base, gateway) {
     const answer = await route.fetch();
     const replies = await answer.json();
     for (const { result } of Array.isArray(replies) ? replies : []) {
-      if (result && result.budgets && result.budgets.length > 3) result.budgets = many(result.budgets, 'account');
+      if (result && result.budgets && result.budgets.length > 3)
+        result.budgets = many(
+          result.budgets.filter((row) => row.limits.length),
+          'account',
+        );
       if (result && result.rows && result.rows[0] && result.rows[0].agent) result.rows = many(result.rows, 'agent');
       if (result && result.sessions && result.sessions.length > 3) result.sessions = many(result.sessions, 'id');
     }
