@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use crate::body::BodyDecoder;
-use crate::encode;
+use crate::encode::RequestLines;
 use crate::error::Error;
 use crate::head::{AnswerHead, HeadError, answer_head, head_end};
 use crate::reading::Reader;
+use crate::response::ResponseHead;
 use crate::writing::{BodyEncoder, Pieces};
 
 /// Longest head of an answer, bytes.
@@ -62,10 +62,10 @@ impl ClientSession {
     }
 
     /// Begins a request. Its head leaves with the body, or with [`ClientSession::finish`].
-    pub fn write_head(&mut self, header: &RequestHeader) {
-        self.method = header.method.clone();
-        self.request = BodyEncoder::new(encode::request_length(header));
-        self.head = encode::request_head(header);
+    pub fn write_head(&mut self, head: &RequestLines) {
+        self.method = head.method.clone();
+        self.request = BodyEncoder::new(head.body());
+        self.head = head.bytes();
     }
 
     /// Writes bytes of the body.
@@ -135,7 +135,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// There is none, or it cannot be read.
-    pub async fn read_head(&mut self) -> Result<ResponseHeader, Error> {
+    pub async fn read_head(&mut self) -> Result<ResponseHead, Error> {
         for _ in 0..INTERIM_MAX {
             let head = self.read_one_head().await?;
             let status = head.header.status;
@@ -224,6 +224,7 @@ fn is_interim(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use pingora::http::RequestHeader;
     use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     use super::*;
@@ -233,13 +234,13 @@ mod tests {
         (ClientSession::new(Box::new(ours)), theirs)
     }
 
-    fn request(method: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+    fn request(method: &str, fields: &[(&'static str, &str)]) -> RequestLines {
         let mut header = RequestHeader::build(method, b"/v1", None).unwrap();
         header.insert_header("Host", "upstream").unwrap();
         for (name, value) in fields {
             header.insert_header(*name, *value).unwrap();
         }
-        header
+        RequestLines::of(&header)
     }
 
     /// What the upstream finds without waiting.
@@ -251,7 +252,7 @@ mod tests {
         }
     }
 
-    async fn get(answer: &[u8]) -> (ClientSession, Result<ResponseHeader, Error>) {
+    async fn get(answer: &[u8]) -> (ClientSession, Result<ResponseHead, Error>) {
         let (mut session, mut upstream) = pair();
         session.write_head(&request("GET", &[]));
         session.finish().await.unwrap();

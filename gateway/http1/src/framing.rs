@@ -1,8 +1,10 @@
 //! How a message's body is framed (RFC 9112 §6), and the heads that two servers could read as different requests.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Version};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Version};
+use pingora::http::RequestHeader;
+
+use crate::response::ResponseHead;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,27 +77,23 @@ pub fn of_request(header: &RequestHeader) -> Result<BodyLength, HeadFault> {
 ///
 /// # Errors
 /// Its lengths contradict each other, or are no numbers.
-pub fn of_answer(header: &ResponseHeader, method: &Method) -> Result<BodyLength, UnframedAnswer> {
+pub fn of_answer(header: &ResponseHead, method: &Method) -> Result<BodyLength, UnframedAnswer> {
     if has_no_body(header.status, method) {
         return Ok(BodyLength::NONE);
     }
     if header.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(BodyLength::UntilClose);
     }
-    if let Some(coding) = header.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        let last = coding
-            .as_bytes()
-            .rsplit(|byte| *byte == b',')
-            .next()
-            .unwrap_or_default();
+    if let Some(coding) = header.values("transfer-encoding").next_back() {
+        let last = coding.rsplit(|byte| *byte == b',').next().unwrap_or_default();
         return Ok(match last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             true => BodyLength::Chunked,
             false => BodyLength::UntilClose,
         });
     }
     let mut length = None;
-    for value in header.headers.get_all(CONTENT_LENGTH) {
-        for one in value.as_bytes().split(|byte| *byte == b',') {
+    for value in header.values("content-length") {
+        for one in value.split(|byte| *byte == b',') {
             let one = digits(one.trim_ascii()).ok_or(UnframedAnswer)?;
             if length.replace(one).is_some_and(|before| before != one) {
                 return Err(UnframedAnswer);
@@ -112,7 +110,7 @@ pub fn has_no_body(status: StatusCode, method: &Method) -> bool {
 }
 
 /// Digits and nothing else: no sign, no space, no list.
-fn digits(text: &[u8]) -> Option<u64> {
+pub fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
@@ -127,11 +125,11 @@ pub(crate) fn lacks_host(header: &RequestHeader) -> bool {
     header.version == Version::HTTP_11 && !header.headers.contains_key(HOST)
 }
 
-/// Whether the sender of this head keeps its connection for another message.
-pub(crate) fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
+/// Whether the sender of a head of this version keeps its connection for another message, by the values of `Connection`.
+pub(crate) fn keeps_alive<'h>(connection: impl Iterator<Item = &'h [u8]>, version: Version) -> bool {
     let mut keeps = version == Version::HTTP_11;
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+    for value in connection {
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if token.eq_ignore_ascii_case(b"close") {
                 return false;
             }
@@ -194,9 +192,9 @@ mod tests {
     #[test]
     fn an_answer_is_framed_by_its_status_its_request_and_its_head() {
         let of = |status: u16, method: Method, fields: Fields| {
-            let mut header = ResponseHeader::build_no_case(status, None).unwrap();
+            let mut header = ResponseHead::new(StatusCode::from_u16(status).unwrap());
             for (name, value) in fields {
-                header.append_header(*name, *value).unwrap();
+                header.append(name, value).unwrap();
             }
             of_answer(&header, &method)
         };
@@ -227,10 +225,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_kept_as_its_version_and_its_tokens_say() {
-        let of = |version, fields: Fields| {
-            let header = request(version, fields);
-            keeps_alive(&header.headers, header.version)
-        };
+        let of = |version, fields: Fields| keeps_alive(fields.iter().map(|(_, value)| value.as_bytes()), version);
         assert!(of(Version::HTTP_11, &[]));
         assert!(!of(Version::HTTP_10, &[]));
         assert!(of(Version::HTTP_10, &[("connection", "Keep-Alive")]));

@@ -1,15 +1,18 @@
 //! Heads of messages: where one ends, and what it says. Values are slices of the bytes that were read; nothing is copied.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Response, Status};
 use memchr::{memchr_iter, memmem};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::authority::validate_request_authority;
 
 use crate::framing::{self, BodyLength, HeadFault, UnframedAnswer};
+use crate::response::ResponseHead;
 
 /// Fields that a head may have.
 pub const FIELDS_MAX: usize = 256;
@@ -31,9 +34,10 @@ pub enum HeadError {
 }
 
 /// A request's head.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
-    pub header: RequestHeader,
+    /// Without its Content-Length, which is said in `body`: all else stays from one request of an agent to its next.
+    pub header: Arc<RequestHeader>,
     pub body: BodyLength,
     /// Another request may come on this connection.
     pub keep_alive: bool,
@@ -44,7 +48,7 @@ pub struct RequestHead {
 /// An answer's head.
 #[derive(Debug)]
 pub struct AnswerHead {
-    pub header: ResponseHeader,
+    pub header: ResponseHead,
     pub body: BodyLength,
     pub keep_alive: bool,
 }
@@ -84,7 +88,8 @@ pub fn request_head(head: &Bytes) -> Result<RequestHead, HeadError> {
     if !has_target(&header) {
         return Err(HeadError::Malformed);
     }
-    let keep_alive = framing::keeps_alive(&header.headers, header.version);
+    let connection = header.headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let keep_alive = framing::keeps_alive(connection, header.version);
     let (body, fault) = match framing::of_request(&header) {
         Ok(body) => (body, None),
         Err(fault) => (BodyLength::NONE, Some(fault)),
@@ -92,8 +97,9 @@ pub fn request_head(head: &Bytes) -> Result<RequestHead, HeadError> {
     let fault = fault
         .or_else(|| has_bare_line_feed(head).then_some(HeadFault::BareLineFeed))
         .or_else(|| framing::lacks_host(&header).then_some(HeadFault::NoHost));
+    header.remove_header(&CONTENT_LENGTH);
     Ok(RequestHead {
-        header,
+        header: Arc::new(header),
         body,
         keep_alive,
         fault,
@@ -109,20 +115,22 @@ pub fn answer_head(head: &Bytes, method: &Method) -> Result<AnswerHead, HeadErro
     let mut parsed = Response::new(&mut fields);
     check(parsed.parse(head), head)?;
     let status = parsed.code.ok_or(HeadError::Malformed)?;
-    let mut header =
-        ResponseHeader::build_no_case(status, Some(parsed.headers.len())).map_err(|_| HeadError::Malformed)?;
-    header.set_version(version(parsed.version)?);
-    for (name, value) in fields_of(head, parsed.headers) {
-        header.append_header(name?, value?).map_err(|_| HeadError::Malformed)?;
+    let status = StatusCode::from_u16(status).map_err(|_| HeadError::Malformed)?;
+    let mut header = ResponseHead::read(status, head.clone(), parsed.headers.len());
+    let version = version(parsed.version)?;
+    for field in parsed.headers.iter() {
+        if !header.found(field.name.as_bytes(), field.value) {
+            return Err(HeadError::Malformed);
+        }
     }
     let body = framing::of_answer(&header, method)?;
-    let keep_alive = framing::keeps_alive(&header.headers, header.version)
+    let is_in_transfer = header.contains("transfer-encoding");
+    let keep_alive = framing::keeps_alive(header.values("connection"), version)
         && body != BodyLength::UntilClose
         // RFC 9112 §6.1: such an upstream, or something before it, frames wrongly.
-        && !(header.headers.contains_key(TRANSFER_ENCODING)
-            && (header.version != Version::HTTP_11 || header.headers.contains_key(CONTENT_LENGTH)));
-    if header.headers.contains_key(TRANSFER_ENCODING) {
-        header.remove_header(&CONTENT_LENGTH);
+        && !(is_in_transfer && (version != Version::HTTP_11 || header.contains("content-length")));
+    if is_in_transfer {
+        header.remove("content-length");
     }
     Ok(AnswerHead {
         header,
@@ -275,7 +283,7 @@ mod tests {
         let of = |text: &str| answer_head(&Bytes::copy_from_slice(text.as_bytes()), &Method::POST).unwrap();
         let both = of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert_eq!((both.body, both.keep_alive), (BodyLength::Chunked, false));
-        assert!(!both.header.headers.contains_key(CONTENT_LENGTH));
+        assert!(!both.header.contains("content-length"));
         let plain = of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
         assert_eq!((plain.body, plain.keep_alive), (BodyLength::Exact(5), true));
         assert!(!of("HTTP/1.1 200\r\n\r\n").keep_alive, "it ends with the connection");

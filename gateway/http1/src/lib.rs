@@ -7,6 +7,8 @@
 //! | file | does |
 //! |---|---|
 //! | `head` | finds the end of a head and reads it, by `httparse` |
+//! | `again` | the key of a head that comes again |
+//! | `response` | the head of an answer |
 //! | `framing` | where a body ends; heads that two servers would read as different requests |
 //! | `chunked`, `body` | the content out of the bytes |
 //! | `encode` | heads and chunks as they are written |
@@ -16,6 +18,7 @@
 //!
 //! All above `reading` is pure: no clock, no connection.
 
+mod again;
 mod body;
 mod chunked;
 mod client;
@@ -25,14 +28,18 @@ mod framing;
 mod head;
 mod idle;
 mod reading;
+mod response;
 mod server;
 mod writing;
 
+pub use again::{key_of, may_come_again};
 pub use body::BodyDecoder;
 pub use chunked::{BadChunk, ChunkDecoder};
 pub use client::ClientSession;
+pub use encode::RequestLines;
 pub use error::Error;
 pub use framing::{BodyLength, HeadFault, UnframedAnswer};
 pub use head::{AnswerHead, FIELDS_MAX, HeadError, RequestHead, answer_head, head_end, request_head};
 pub use idle::IdlePool;
+pub use response::{BadField, ResponseHead};
 pub use server::{Departure, ServerSession};

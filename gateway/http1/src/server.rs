@@ -3,11 +3,12 @@
 //! Requests are not pipelined: bytes that stand behind a request when its answer ends close the connection after it. So no
 //! byte that a reader before us took for a part of one request is ever taken for another request here.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Version;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -16,8 +17,9 @@ use crate::body::BodyDecoder;
 use crate::encode;
 use crate::error::Error;
 use crate::framing::{BodyLength, HeadFault, has_no_body};
-use crate::head::{HeadError, head_end, request_head};
+use crate::head::{HeadError, RequestHead, head_end, request_head};
 use crate::reading::Reader;
+use crate::response::ResponseHead;
 use crate::writing::{BodyEncoder, Pieces};
 
 /// Reads of what a client still sends when its connection is closed.
@@ -39,10 +41,12 @@ pub struct ServerSession {
     /// Read, and not yet taken for anything.
     buffer: BytesMut,
     /// Of the request that is served; what stands for one where it cannot be read.
-    header: RequestHeader,
+    header: Arc<RequestHeader>,
     has_head: bool,
     fault: Option<HeadFault>,
     has_body: bool,
+    /// The length that its body was said to have.
+    length: Option<u64>,
     body: BodyDecoder,
     /// A head that leaves with the first bytes of its body.
     head: Bytes,
@@ -65,6 +69,7 @@ impl ServerSession {
             has_head: false,
             fault: None,
             has_body: false,
+            length: None,
             body: BodyDecoder::NONE,
             head: Bytes::new(),
             answer: BodyEncoder::UntilClose,
@@ -80,12 +85,24 @@ impl ServerSession {
         !self.buffer.is_empty() || matches!(self.reader.read(&mut self.stream, &mut self.buffer).await, Ok(1..))
     }
 
-    /// Reads the head of the next request. One that has not ended within so many bytes is read no further; one that came whole
-    /// with the last of them is the caller's to judge. `false`: the client closed the connection instead.
+    /// Reads the head of the next request, see [`ServerSession::read_head`], and takes it up. `false`: there is none.
     ///
     /// # Errors
     /// It cannot be read. An answer can be written all the same; the connection ends after it.
     pub async fn read_request(&mut self, bytes_max: usize) -> Result<bool, HeadError> {
+        let Some(bytes) = self.read_head(bytes_max).await? else {
+            return Ok(false);
+        };
+        self.take_up(request_head(&bytes)?);
+        Ok(true)
+    }
+
+    /// Reads the bytes of the next request's head. One that has not ended within so many bytes is read no further; one that came
+    /// whole with the last of them is the caller's to judge. `None`: the client closed the connection instead.
+    ///
+    /// # Errors
+    /// There is no whole head.
+    pub async fn read_head(&mut self, bytes_max: usize) -> Result<Option<Bytes>, HeadError> {
         self.begin();
         let mut seen = 0;
         let end = loop {
@@ -102,18 +119,25 @@ impl ServerSession {
             }
             match self.reader.read(&mut self.stream, &mut self.buffer).await {
                 Ok(1..) => {}
-                _ if self.buffer.is_empty() => return Ok(false),
+                _ if self.buffer.is_empty() => return Ok(None),
                 _ => return Err(HeadError::BrokenOff),
             }
         };
-        let head = request_head(&self.buffer.split_to(end).freeze())?;
+        Ok(Some(self.buffer.split_to(end).freeze()))
+    }
+
+    /// Serves the request of this head, which was read last: its body follows on the connection.
+    pub fn take_up(&mut self, head: RequestHead) {
         self.header = head.header;
         self.has_head = true;
         self.fault = head.fault;
         self.has_body = head.fault.is_some() || head.body != BodyLength::NONE;
         self.body = BodyDecoder::new(head.body);
+        self.length = match head.body {
+            BodyLength::Exact(length) => Some(length),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
         self.keep_alive = head.keep_alive && head.fault.is_none();
-        Ok(true)
     }
 
     fn begin(&mut self) {
@@ -121,6 +145,7 @@ impl ServerSession {
         self.has_head = false;
         self.fault = None;
         self.has_body = false;
+        self.length = None;
         self.body = BodyDecoder::NONE;
         self.head = Bytes::new();
         self.answer = BodyEncoder::UntilClose;
@@ -133,7 +158,22 @@ impl ServerSession {
     }
 
     pub fn header_mut(&mut self) -> &mut RequestHeader {
-        &mut self.header
+        Arc::make_mut(&mut self.header)
+    }
+
+    /// The head as it stands now, for whoever keeps it.
+    pub fn shared_header(&self) -> Arc<RequestHeader> {
+        Arc::clone(&self.header)
+    }
+
+    /// Puts a head in the place of this request's: what was made of an equal one before.
+    pub fn set_header(&mut self, header: Arc<RequestHeader>) {
+        self.header = header;
+    }
+
+    /// The length that its body was said to have; `None`: its end tells.
+    pub fn body_length(&self) -> Option<u64> {
+        self.length
     }
 
     /// Why the request is to be refused whatever it asks for.
@@ -188,7 +228,7 @@ impl ServerSession {
     ///
     /// # Errors
     /// The client has left.
-    pub async fn write_head(&mut self, header: &ResponseHeader) -> Result<(), Error> {
+    pub async fn write_head(&mut self, header: &ResponseHead) -> Result<(), Error> {
         let length = encode::answer_length(header, &self.header);
         // What follows a body that was not read to its end, or an answer that ends with the connection, is no request.
         if !self.is_body_done() || length == BodyLength::UntilClose || !self.buffer.is_empty() {
@@ -298,10 +338,13 @@ impl ServerSession {
 }
 
 /// What stands for a head before one is read.
-fn nothing_read() -> RequestHeader {
-    let mut parts = http::Request::new(()).into_parts().0;
-    parts.version = Version::HTTP_11;
-    RequestHeader::from(parts)
+fn nothing_read() -> Arc<RequestHeader> {
+    static NOTHING: LazyLock<Arc<RequestHeader>> = LazyLock::new(|| {
+        let mut parts = http::Request::new(()).into_parts().0;
+        parts.version = Version::HTTP_11;
+        Arc::new(RequestHeader::from(parts))
+    });
+    Arc::clone(&NOTHING)
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use super::client::ClientError;
 use crate::config::nearest;
 
 /// By the name under which a reader asks for it.
-const PAGES: [(&str, &str); 19] = [
+const PAGES: [(&str, &str); 20] = [
     ("admin", include_str!("../../assets/guide/admin.md")),
     ("alerts", include_str!("../../assets/guide/alerts.md")),
     ("budgets", include_str!("../../assets/guide/budgets.md")),
     ("cli", include_str!("../../assets/guide/cli.md")),
     ("clients", include_str!("../../assets/guide/clients.md")),
+    ("deploy", include_str!("../../assets/guide/deploy.md")),
     ("estimates", include_str!("../../assets/guide/estimates.md")),
     ("fetched", include_str!("../../assets/guide/fetched.md")),
     ("mcp", include_str!("../../assets/guide/mcp.md")),

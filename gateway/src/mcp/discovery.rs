@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use http::header::WWW_AUTHENTICATE;
-use pingora::http::ResponseHeader;
 
 use super::Mcp;
 use super::arrive::{Arrival, below, prefix_of, server_of};
@@ -22,6 +21,8 @@ use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ToolServer;
+
+const WWW_AUTHENTICATE: &str = "www-authenticate";
 
 /// What a client asks for before the path of the server that it called.
 const DOCUMENTS: [&str; 3] = [
@@ -94,17 +95,15 @@ pub async fn discover(
 
 /// A server that wants a login says where its document is: it is told of as it stands here. `here` is the gateway, as the client called
 /// it.
-pub fn lead_challenge_here(mcp: &Mcp, server: &ToolServer, here: &str, head: &mut ResponseHeader) {
-    let challenges: Vec<String> = head
-        .headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+pub fn lead_challenge_here(mcp: &Mcp, server: &ToolServer, here: &str, head: &mut ResponseHead) {
+    let challenges = head.values(WWW_AUTHENTICATE);
+    let challenges: Vec<String> = challenges
+        .map(|value| String::from_utf8_lossy(value).into_owned())
         .collect();
     if challenges.is_empty() {
         return;
     }
-    head.remove_header(&WWW_AUTHENTICATE);
+    head.remove(WWW_AUTHENTICATE);
     for challenge in challenges {
         let changed = match metadata_in(&challenge) {
             Some(url) if mcp.endpoints.note_document(server, url) => {
@@ -114,7 +113,7 @@ pub fn lead_challenge_here(mcp: &Mcp, server: &ToolServer, here: &str, head: &mu
             _ => challenge,
         };
         // It was a header's value before.
-        let _ = head.append_header(WWW_AUTHENTICATE, changed);
+        let _ = head.append(WWW_AUTHENTICATE, &changed);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
 
 use super::Mcp;
 use super::arrive::Arrival;
@@ -64,7 +64,7 @@ pub fn admit(gateway: &Gateway, exchange: &mut Exchange) -> Result<Vec<(String, 
 
 impl Arrival {
     /// The head of an answer, with the server's addresses led here, and `extra`.
-    pub fn head_of(&self, mcp: &Mcp, from: &ResponseHeader, extra: &[(String, String)]) -> ResponseHeader {
+    pub fn head_of(&self, mcp: &Mcp, from: &ResponseHead, extra: &[(String, String)]) -> ResponseHead {
         let mut head = head_of(&self.server, from, extra);
         if let Some(here) = self
             .called

@@ -1,14 +1,15 @@
 //! What goes to an MCP server, and the head of what comes back.
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 
 use super::arrive::{below, prefix_of};
 use super::endpoints::is_at;
-use crate::proxy::forward::{Outgoing, outgoing};
+use crate::proxy::forward::{Outgoing, own_header};
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::exchange::Exchange;
+use crate::proxy::shared::http_session::OutgoingHead;
 use crate::proxy::shared::reply::Refusal;
 use crate::proxy::shared::rules::ToolServer;
 
@@ -26,43 +27,39 @@ pub fn request(
     body: Bytes,
 ) -> Result<Outgoing, Refusal> {
     let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
-    let mut out = outgoing(exchange, client, &Changes::default())?;
+    let mut header = own_header(exchange, client, &body, false)?;
     let own = &server.config.headers;
     if !own.is_empty() {
         for name in KEYS {
-            out.header.remove_header(name);
+            header.remove_header(name);
         }
     }
     for (name, value) in own {
-        out.header
+        header
             .insert_header(name.clone(), value.expose().as_str())
             .map_err(internal)?;
     }
     // What is read must not come encoded.
-    out.header
-        .insert_header("Accept-Encoding", "identity")
-        .map_err(internal)?;
-    if exchange.method == "POST" {
-        out.header
-            .insert_header("Content-Length", body.len().to_string())
-            .map_err(internal)?;
-    }
-    out.body = body;
-    Ok(out)
+    header.insert_header("Accept-Encoding", "identity").map_err(internal)?;
+    Ok(Outgoing {
+        head: OutgoingHead::Own(header),
+        body,
+        usage_injected: false,
+    })
 }
 
 /// The head of an answer, with addresses of the server's that lead here, and `extra`.
-pub fn head_of(server: &ToolServer, from: &ResponseHeader, extra: &[(String, String)]) -> ResponseHeader {
+pub fn head_of(server: &ToolServer, from: &ResponseHead, extra: &[(String, String)]) -> ResponseHead {
     let mut head = from.clone();
-    let location = head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    if let Some(here) = location.and_then(|location| led_here(server, location)) {
-        let _ = head.insert_header(LOCATION, here);
+    let here = head.get("location").and_then(|location| led_here(server, location));
+    if let Some(here) = here {
+        let _ = head.insert("location", &here);
     }
     for (name, value) in extra {
         // Ours alone. A value that is no header value is left out.
-        let _ = head.insert_header(name.clone(), value.as_str());
+        let _ = head.insert(name, value);
     }
-    debug_assert!(!head.headers.contains_key(AUTHORIZATION));
+    debug_assert!(!head.contains("authorization"));
     head
 }
 

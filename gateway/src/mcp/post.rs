@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::StatusCode;
+use pingora::http::RequestHeader;
 use serde_json::{Value, value::RawValue};
 
 use super::Mcp;
@@ -47,7 +49,7 @@ pub async fn post(
     let endpoint = &arrival.server.endpoint;
     let refused = |refusal: Refusal| RefusedRequest::new(refusal, Some(endpoint), "");
     let limits = &arrival.rules.config.limits;
-    check_length(session.req_header(), limits.body_bytes_max).map_err(refused)?;
+    check_length(session, limits.body_bytes_max).map_err(refused)?;
     check_encoding(session).map_err(refused)?;
     let body = read_body(session, limits, &gateway.bodies).await.map_err(refused)?;
     let bytes = body.bytes.clone();
@@ -375,12 +377,10 @@ pub fn answers_to_batch(
 
 /// Answers of JSON-RPC are HTTP's 200: a client reads them only then.
 async fn write(session: &mut ServerSession, refusal: &Refusal, body: Bytes) -> bool {
-    let Ok(mut head) = ResponseHeader::build(200, Some(6)) else {
-        return false;
-    };
+    let mut head = ResponseHead::new(StatusCode::OK);
     let mut put = |name: &str, value: &str| {
         // A value that is no header value is left out rather than the whole answer lost.
-        let _ = head.insert_header(name.to_owned(), value);
+        let _ = head.insert(name, value);
     };
     put("content-type", "application/json");
     put("content-length", &body.len().to_string());
@@ -395,7 +395,7 @@ async fn write(session: &mut ServerSession, refusal: &Refusal, body: Bytes) -> b
     if refusal.close {
         session.close_after_answer();
     }
-    session.write_response_header(Box::new(head)).await.is_ok() && session.write_response_body(body, true).await.is_ok()
+    session.write_response_header(&head).await.is_ok() && session.write_response_body(body, true).await.is_ok()
 }
 
 /// A method as policies and metrics name it. Others are the client's to make up.

@@ -1,8 +1,8 @@
 //! A server's answer on its way to the client: bytes go on as they come, and [`Traffic`] reads a copy first, so that a call is in the
 //! books before its client has the whole answer. Only what must be changed waits until it is whole.
 
+use agentledger_http1::ResponseHead;
 use bytes::{Bytes, BytesMut};
-use pingora::http::ResponseHeader;
 
 use super::answer::{AnswerReader, MESSAGE_BYTES_MAX, Piece};
 use super::event_ids::EventIds;
@@ -23,17 +23,17 @@ pub async fn relay(
     gateway: &Gateway,
     exchange: &Exchange,
     mut answer: Answer,
-    head: ResponseHeader,
+    head: ResponseHead,
     mut traffic: Traffic<'_>,
     session: &mut ServerSession,
 ) -> bool {
     let status = answer.header.status.as_u16();
-    let text_of = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
+    let text_of = |name: &str| answer.header.get(name);
     let encoding = text_of("content-encoding").filter(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
     let reader = AnswerReader::of(text_of("content-type"), encoding.is_some());
     traffic.began(status);
     let stream = reader.is_stream().then(|| gateway.metrics.stream_opened());
-    let mut head = head_for_client(&head, Framing::of(exchange, status, session), traffic.edits(), &[]);
+    let mut head = head_for_client(head, Framing::of(exchange, status, session), traffic.edits(), &[]);
     cors::put(session, &mut head);
     session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
     let mut pump = Pump {
@@ -44,7 +44,7 @@ pub async fn relay(
         ids: EventIds::default(),
         unfit: None,
     };
-    let (end, unwritten) = match session.write_response_header(Box::new(head)).await {
+    let (end, unwritten) = match session.write_response_header(&head).await {
         Ok(()) => pump.run(gateway, &mut answer, session).await,
         Err(_) => (End::ClientGone, Bytes::new()),
     };

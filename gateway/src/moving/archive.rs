@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use agentledger_ledger::store::{Month, SCHEMA};
 use agentledger_ledger::{Exported, Head, Ledger, LedgerError, export_journal, rfc3339_ms};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use crate::files;
 
@@ -143,7 +144,7 @@ pub fn into_file(source: &Source<'_>, path: &Path, version: &str, now_ms: i64) -
     Ok(written)
 }
 
-/// Writes an archive into whatever takes bytes.
+/// Writes an archive into whatever takes bytes. Of a running ledger on a thread that may block, within a runtime.
 ///
 /// # Errors
 /// The ledger cannot be read, or the bytes cannot be written.
@@ -176,7 +177,11 @@ pub fn into_writer<W: Write>(
         Err(error) => return Err(error.into()),
     };
     let exported = match source {
-        Source::Running(ledger, _) => ledger.export_journal(|month, pair| parts.record(month, &pair.0, &pair.1)),
+        Source::Running(ledger, _) => {
+            // What was answered before the archive was asked for is in it, however far behind the writer is.
+            Handle::current().block_on(ledger.flushed());
+            ledger.export_journal(|month, pair| parts.record(month, &pair.0, &pair.1))
+        }
         Source::Stopped(dir) if !dir.join("journal").is_dir() => return Err(ArchiveError::NoLedger(dir.to_path_buf())),
         Source::Stopped(dir) => export_journal(dir, |month, pair| parts.record(month, &pair.0, &pair.1)),
     };

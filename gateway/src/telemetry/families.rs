@@ -192,7 +192,7 @@ impl Families {
             ),
             remembered: counter(
                 "agentledger_remembered_total",
-                "Answers of policies and plugins to requests: hit (remembered), miss (asked, and remembered since) or unkept.",
+                "What was made of requests' heads, and answers of policies and plugins: hit (remembered), miss (made, and remembered since) or unkept.",
                 &["of", "result"],
             ),
             upstream_errors: counter(

@@ -53,6 +53,7 @@ pub struct Metrics {
     streams: Gauge,
     policies_asked: Recalls,
     inspected: Recalls,
+    heads: Recalls,
     sources: Sources,
     latencies: Latencies,
 }
@@ -72,6 +73,15 @@ impl Recalls {
             miss: counter("miss"),
             unkept: counter("unkept"),
         }
+    }
+
+    fn count(&self, recall: Recall) {
+        let counter = match recall {
+            Recall::Hit => &self.hit,
+            Recall::Miss => &self.miss,
+            Recall::Unkept => &self.unkept,
+        };
+        counter.add(1);
     }
 }
 
@@ -121,6 +131,7 @@ impl Metrics {
             streams: families.streams.get(&[]),
             policies_asked: Recalls::of("policy", &families),
             inspected: Recalls::of("inspect", &families),
+            heads: Recalls::of("head", &families),
             registry,
             families,
             sources,
@@ -370,13 +381,12 @@ impl Metrics {
 
     /// Counts what a plugin said of a request.
     pub fn inspected(&self, recall: Recall) {
-        let Recalls { hit, miss, unkept } = &self.inspected;
-        let counter = match recall {
-            Recall::Hit => hit,
-            Recall::Miss => miss,
-            Recall::Unkept => unkept,
-        };
-        counter.add(1);
+        self.inspected.count(recall);
+    }
+
+    /// Counts a request's head.
+    pub fn head_read(&self, recall: Recall) {
+        self.heads.count(recall);
     }
 
     /// Counts a policy that erred, by phase (`request`, `settled`, …).

@@ -10,7 +10,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_http1::{ClientSession, IdlePool, ServerSession};
+use agentledger_http1::{ClientSession, IdlePool, RequestLines, ServerSession};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -154,7 +154,7 @@ impl Own {
             None => self.to.connector.new_stream(&self.to.peer).await?,
         };
         let mut upstream = ClientSession::new(stream);
-        upstream.write_head(&header);
+        upstream.write_head(&RequestLines::of(&header));
         upstream.write_body(body.freeze()).await?;
         upstream.finish().await?;
         let head = upstream.read_head().await?;

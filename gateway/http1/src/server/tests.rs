@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
+use http::StatusCode;
+
 use super::*;
 
 fn pair() -> (ServerSession, DuplexStream) {
@@ -8,10 +10,10 @@ fn pair() -> (ServerSession, DuplexStream) {
     (ServerSession::new(Box::new(ours)), theirs)
 }
 
-fn ok(fields: &[(&'static str, &str)]) -> ResponseHeader {
-    let mut header = ResponseHeader::build(200, None).unwrap();
+fn ok(fields: &[(&'static str, &str)]) -> ResponseHead {
+    let mut header = ResponseHead::new(StatusCode::OK);
     for (name, value) in fields {
-        header.insert_header(*name, *value).unwrap();
+        header.insert(name, value).unwrap();
     }
     header
 }
@@ -105,7 +107,7 @@ async fn an_answer_without_a_body_has_none_whatever_is_written() {
         let (mut session, mut client) = pair();
         request(&mut session, &mut client, text).await;
         let mut header = ok(&[("Content-Length", "3")]);
-        header.set_status(status).unwrap();
+        header.status = StatusCode::from_u16(status).unwrap();
         session.write_head(&header).await.unwrap();
         session.write_body(Bytes::from("abc"), true).await.unwrap();
         assert!(arrived(&mut client).await.ends_with("\r\n\r\n"));

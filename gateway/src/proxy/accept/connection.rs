@@ -25,6 +25,7 @@ use crate::proxy::shared::cors;
 use crate::proxy::shared::drain::DrainPhase;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::http_session::ServerSession;
+use crate::proxy::shared::known_head::{self, KnownHead};
 use crate::proxy::shared::refused::{LINGER, RefusalsInARow, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, refuse_unread};
 use crate::proxy::socket;
@@ -130,26 +131,24 @@ impl Connection {
         let mut session = Box::new(Http1Session::new(stream));
         let mut is_kept = false;
         while !self.refusals.are_enough() {
-            let (wait, bytes_max) = {
+            let wait = {
                 let limits = &self.gateway.rules.load().config.limits;
-                // One that is somewhat too long is read to its end, so that its client is told in its own dialect.
-                let bytes_max = limits.header_bytes_max.saturating_mul(2);
-                (Duration::from_millis(limits.header_read_timeout_ms), bytes_max)
+                Duration::from_millis(limits.header_read_timeout_ms)
             };
             // A kept connection may be silent between requests; a new one must bring its request in time.
             let patience = if is_kept { KEPT_IDLE } else { wait };
             if !matches!(timeout(patience, session.wait_for_request()).await, Ok(true)) {
                 break;
             }
-            match timeout(wait, session.read_request(bytes_max)).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) | Err(_) => break,
+            let known = match timeout(wait, self.read_head(&mut session)).await {
+                Ok(Ok(Some(known))) => known,
+                Ok(Ok(None)) | Err(_) => break,
                 Ok(Err(error)) => return refuse_head(ServerSession::Http1(session), error).await,
-            }
+            };
             if *closing.borrow() || self.gateway.drain.phase() > DrainPhase::Running {
                 session.close_after();
             }
-            match self.serve_request(ServerSession::Http1(session)).await {
+            match self.serve_request(ServerSession::Http1(session), known).await {
                 Served::Session(ServerSession::Http1(served)) => session = served,
                 _ => return,
             }
@@ -161,7 +160,21 @@ impl Connection {
         session.close(LINGER).await;
     }
 
-    async fn serve_request(&self, mut session: ServerSession) -> Served {
+    /// Reads the head of the next request, with what is known of such a head. `None`: the client closed the connection instead.
+    async fn read_head(&self, session: &mut Http1Session) -> Result<Option<Option<Arc<KnownHead>>>, HeadError> {
+        let rules = self.gateway.rules.load_full();
+        // One that is somewhat too long is read to its end, so that its client is told in its own dialect.
+        let bytes_max = rules.config.limits.header_bytes_max.saturating_mul(2);
+        let Some(bytes) = session.read_head(bytes_max).await? else {
+            return Ok(None);
+        };
+        let (head, known, recall) = known_head::read_head(&bytes, &rules)?;
+        self.gateway.metrics.head_read(recall);
+        session.take_up(head);
+        Ok(Some(known))
+    }
+
+    async fn serve_request(&self, mut session: ServerSession, known: Option<Arc<KnownHead>>) -> Served {
         let gateway = &self.gateway;
         let _running = RunningRequest::of(self);
         if let Some(fault) = session.fault() {
@@ -182,7 +195,7 @@ impl Connection {
             Box::pin(socket::serve(gateway, session)).await;
             return Served::Nothing;
         }
-        let reusable = serve(gateway, &self.mcp, &mut session, &self.refusals).await;
+        let reusable = serve(gateway, &self.mcp, (&mut session, known), &self.refusals).await;
         drop(in_flight);
         if self.refusals.are_enough() {
             self.close.send_replace(true);
@@ -228,7 +241,7 @@ impl HttpServerApp for Connection {
             return None;
         }
         let session = ServerSession::Http2(Box::new(session));
-        if let Served::Session(ServerSession::Http2(mut session)) = self.serve_request(session).await {
+        if let Served::Session(ServerSession::Http2(mut session)) = self.serve_request(session, None).await {
             let _ = session.finish();
         }
         None

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use agentledger_http1::ClientSession;
+use agentledger_http1::{ClientSession, RequestLines, ResponseHead};
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Connected;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -49,7 +49,7 @@ pub async fn serve_socket(gateway: &Gateway, mut session: ServerSession) {
         Err(refusal) => return refuse(&mut session, &refusal, None).await,
     };
     let Switched { head, upstream, early } = switched;
-    if session.write_response_header(head).await.is_err() {
+    if session.write_response_header(&head).await.is_err() {
         return;
     }
     let Some((client, sent)) = session.into_http1() else {
@@ -94,7 +94,7 @@ enum Relayed {
 
 /// A connection that the control plane has switched to another protocol.
 struct Switched {
-    head: Box<ResponseHeader>,
+    head: ResponseHead,
     upstream: Stream,
     early: Bytes,
 }
@@ -115,7 +115,7 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
     let rules = gateway.rules.load_full();
     let limits = &rules.config.limits;
     check_head(session.req_header(), limits)?;
-    check_length(session.req_header(), limits.body_bytes_max)?;
+    check_length(session, limits.body_bytes_max)?;
     let is_socket = is_control_socket(session.req_header());
     let body = match is_socket {
         // What comes after the handshake is no body.
@@ -135,7 +135,7 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
     let mut upstream = ClientSession::new(Box::new(Connected::from(connected)));
     upstream.set_write_timeout(Some(PATIENCE));
     session.set_write_timeout(Some(PATIENCE));
-    upstream.write_head(&header);
+    upstream.write_head(&RequestLines::of(&header));
     upstream.write_body(body.bytes.clone()).await.map_err(|_| away())?;
     upstream.finish().await.map_err(|_| away())?;
     let answered = timeout(PATIENCE, upstream.read_head()).await.map_err(|_| late())?;
@@ -143,13 +143,12 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
     let mut head = answered.map_err(none)?;
     if head.status == 101 {
         let (upstream, early) = upstream.into_parts();
-        let head = Box::new(head);
         return Ok(Relayed::Switched(Switched { head, upstream, early }));
     }
-    head.remove_header("connection");
+    head.remove("connection");
     cors::put(session, &mut head);
     let broken = Relayed::Answered { reusable: false };
-    if session.write_response_header(Box::new(head)).await.is_err() {
+    if session.write_response_header(&head).await.is_err() {
         return Ok(broken);
     }
     while let Ok(Ok(Some(chunk))) = timeout(PATIENCE, upstream.read_body()).await {

@@ -24,7 +24,7 @@ use crate::plugin::Billing;
 use crate::proxy::fetch::deferred::defer;
 use crate::proxy::fetch::fetch;
 use crate::proxy::forward::{forward, outgoing};
-use crate::proxy::identify::arrival::{locate, recognise};
+use crate::proxy::identify::arrival::{Unplaced, locate, recognise};
 use crate::proxy::identify::{infer, legacy};
 use crate::proxy::inspect::inspect;
 use crate::proxy::relay::{RelayOptions, Relayed, relay};
@@ -45,6 +45,7 @@ use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::known_head::KnownHead;
 use crate::proxy::shared::refused::{RefusalsInARow, RefusedRequest, send_refusal};
 use crate::proxy::shared::reply::{Refusal, answer_json};
 use crate::proxy::shared::rules::Rules;
@@ -55,9 +56,20 @@ use crate::telemetry::trace::TraceParent;
 use crate::timer::Timer;
 
 /// Serves one request. `false`: the connection cannot be used again.
-async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, refusals: &RefusalsInARow) -> bool {
-    let origins = &gateway.rules.load_full().config.cors_allow_origins;
-    cors::note(origins, session.req_header_mut());
+async fn serve(
+    gateway: &Arc<Gateway>,
+    mcp: &Mcp,
+    (session, known): (&mut ServerSession, Option<Arc<KnownHead>>),
+    refusals: &RefusalsInARow,
+) -> bool {
+    let rules = gateway.rules.load_full();
+    if known.as_ref().is_some_and(|known| known.enter_again(&rules, session)) {
+        let served = exchange(gateway, rules, (session, known)).await;
+        return ended(gateway, session, served, refusals).await;
+    }
+    if !rules.config.cors_allow_origins.is_empty() {
+        cors::note(&rules.config.cors_allow_origins, session.req_header_mut());
+    }
     if session.req_header().method == http::Method::OPTIONS
         && let Some(reusable) = options::answer(gateway, session).await
     {
@@ -90,8 +102,17 @@ async fn serve(gateway: &Arc<Gateway>, mcp: &Mcp, session: &mut ServerSession, r
     }
     let served = match mcp::serves(session.req_header().uri.path()) {
         true => Box::pin(mcp.serve(gateway, session)).await,
-        false => exchange(gateway, session).await,
+        false => exchange(gateway, rules, (session, known)).await,
     };
+    ended(gateway, session, served, refusals).await
+}
+
+async fn ended(
+    gateway: &Arc<Gateway>,
+    session: &mut ServerSession,
+    served: Result<bool, RefusedRequest>,
+    refusals: &RefusalsInARow,
+) -> bool {
     match served {
         Ok(reusable) => {
             refusals.ended();
@@ -125,13 +146,21 @@ struct Arrived {
 /// The steps before anything is decided.
 async fn arrive(
     gateway: &Gateway,
-    rules: &Rules,
-    session: &mut ServerSession,
+    rules: &Arc<Rules>,
+    (session, known): (&mut ServerSession, Option<&KnownHead>),
     (at_ms, started): (i64, Timer),
 ) -> Result<Arrived, RefusedRequest> {
     let limits = &rules.config.limits;
-    let target =
-        locate(rules, session).map_err(|(refusal, endpoint)| RefusedRequest::new(refusal, endpoint.as_ref(), ""))?;
+    let again = known.and_then(|known| known.entrance(rules));
+    let again = again.map(|entrance| (entrance.target.clone(), entrance.identity.clone()));
+    let (target, known_identity) = match again {
+        Some((target, identity)) => (target, Some(identity)),
+        None => {
+            let located = locate(rules, session);
+            let unplaced = |(refusal, endpoint): Unplaced| RefusedRequest::new(refusal, endpoint.as_ref(), "");
+            (located.map_err(unplaced)?, None)
+        }
+    };
     let traced = gateway.otlp.as_ref().filter(|_| target.billing == Billing::Metered);
     let parent = traced.and_then(|_| TraceParent::of(&session.req_header().headers));
     let refused = |refusal: Refusal| {
@@ -140,14 +169,23 @@ async fn arrive(
         }
         RefusedRequest::new(refusal, Some(&target.endpoint), &target.operation)
     };
-    let mut identity = recognise(rules, session, &target).map_err(refused)?;
+    let mut identity = match known_identity {
+        Some(identity) => identity,
+        None => {
+            let identity = recognise(rules, session, &target).map_err(refused)?;
+            if let Some(known) = known.filter(|_| target.billing == Billing::Metered) {
+                known.enter(rules, session, &target, &identity);
+            }
+            identity
+        }
+    };
     legacy::link(gateway, &identity);
     let is_upload = upload::is_upload(&target, session.req_header());
     let bytes_max = match is_upload {
         true => limits.upload_bytes_max,
         false => limits.body_bytes_max,
     };
-    check_length(session.req_header(), bytes_max).map_err(refused)?;
+    check_length(session, bytes_max).map_err(refused)?;
     let body = match is_upload {
         true => Body::own(Bytes::new()),
         false => read_body(session, limits, &gateway.bodies).await.map_err(refused)?,
@@ -167,10 +205,13 @@ async fn arrive(
 }
 
 /// The steps of a request, in their order.
-async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result<bool, RefusedRequest> {
+async fn exchange(
+    gateway: &Arc<Gateway>,
+    rules: Arc<Rules>,
+    (session, known): (&mut ServerSession, Option<Arc<KnownHead>>),
+) -> Result<bool, RefusedRequest> {
     let (started, at_ms) = (Timer::start(), gateway.clock.now_ms());
-    let rules = gateway.rules.load_full();
-    let arrived = arrive(gateway, &rules, session, (at_ms, started)).await?;
+    let arrived = arrive(gateway, &rules, (session, known.as_deref()), (at_ms, started)).await?;
     let Arrived {
         target,
         identity,
@@ -190,6 +231,7 @@ async fn exchange(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Result
         session.req_header(),
         inspected,
     ));
+    exchange.known_head = known;
     let _running = report::begun(gateway);
     let not_entered = |exchange: &Exchange, refusal: Refusal| {
         report::not_entered(gateway, exchange, &refusal);

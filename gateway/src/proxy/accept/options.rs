@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
+use http::StatusCode;
 
 use super::control_proxy::is_control;
 use crate::mcp;
@@ -41,11 +42,11 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
     if unread {
         session.close_after_answer();
     }
-    let mut head = ResponseHeader::build(204, Some(fields.len() + 3)).ok()?;
+    let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
     cors::put(session, &mut head);
     for (name, value) in fields {
-        head.insert_header(name, value).ok()?;
+        head.insert(name, &value).ok()?;
     }
-    let written = session.write_response_header(Box::new(head)).await.is_ok();
+    let written = session.write_response_header(&head).await.is_ok();
     Some(written && session.write_response_body(Bytes::new(), true).await.is_ok() && !unread)
 }

@@ -11,17 +11,17 @@ use tokio::time::timeout;
 
 use crate::plugin::Billing;
 use crate::proxy::forward::pool::Connection;
-use crate::proxy::forward::{Answer, admitted, outgoing};
+use crate::proxy::forward::{Answer, admitted, own_header};
 use crate::proxy::relay::{RelayOptions, relay};
 use crate::proxy::report::{self, UpstreamError};
-use crate::proxy::sanitize::{content_length, expects_continue};
+use crate::proxy::sanitize::expects_continue;
 use crate::proxy::session::stopped;
 use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::client::client_gone;
 use crate::proxy::shared::codes::RefusalCode;
-use crate::proxy::shared::exchange::{Changes, Exchange};
+use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::http_session::{ServerSession, UpstreamSession};
+use crate::proxy::shared::http_session::{OutgoingHead, ServerSession, UpstreamSession};
 use crate::proxy::shared::identity::Target;
 use crate::proxy::shared::refused::linger;
 use crate::proxy::shared::reply::Refusal;
@@ -186,11 +186,9 @@ fn head(
 ) -> Result<Box<RequestHeader>, NotAnswered> {
     let is_empty = session.is_body_empty();
     let client = session.req_header();
-    let mut head = outgoing(exchange, client, &Changes::default())
-        .map_err(NotAnswered::OfClient)?
-        .header;
+    let mut head = own_header(exchange, client, &[], false).map_err(NotAnswered::OfClient)?;
     head.remove_header("content-length");
-    let framed = match content_length(client).or(is_empty.then_some(0)) {
+    let framed = match session.body_length().or(is_empty.then_some(0)) {
         Some(length) => head.insert_header("Content-Length", length.to_string()),
         // HTTP/2 has frames of its own.
         None if matches!(upstream, UpstreamSession::Http2(_)) => Ok(()),
@@ -210,7 +208,7 @@ async fn pass_body(
     let limits = &exchange.rules.config.limits;
     let silence = Duration::from_millis(limits.body_read_timeout_ms);
     let refused = |code, message: &str| Err(NotAnswered::OfClient(Refusal::new(code, message).closing()));
-    if upstream.write_request_header(&head).is_err() {
+    if upstream.write_request_header(&OutgoingHead::Own(head)).is_err() {
         return Ok(Passed::NotTaken);
     }
     let mut length: u64 = 0;

@@ -7,9 +7,10 @@ pub mod sign;
 
 use std::time::Duration;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, UPGRADE};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
+use pingora::http::RequestHeader;
 use tokio::time::timeout;
 
 use crate::config::OutputLimit;
@@ -25,13 +26,13 @@ use crate::proxy::shared::client::unattended;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::exchange::{Changes, Exchange};
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::http_session::ServerSession;
+use crate::proxy::shared::http_session::{OutgoingHead, ServerSession};
 use crate::proxy::shared::reply::Refusal;
 use crate::telemetry::trace::TRACEPARENT;
 
 /// What goes upstream.
 pub struct Outgoing {
-    pub header: Box<RequestHeader>,
+    pub head: OutgoingHead,
     pub body: Bytes,
     /// The stream will report its usage because the gateway requested it: the client did not.
     pub usage_injected: bool,
@@ -40,7 +41,7 @@ pub struct Outgoing {
 /// The upstream's answer has begun.
 pub struct Answer {
     pub connection: Connection,
-    pub header: ResponseHeader,
+    pub header: ResponseHead,
 }
 
 /// How a request failed before an answer began.
@@ -76,6 +77,49 @@ impl Failed {
 /// The body cannot be edited as the rules ask, or a header cannot be written.
 pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) -> Result<Outgoing, Refusal> {
     let (body, usage_injected, reencoded) = edited_body(exchange, changes)?;
+    // A span is of one request, and a signature of one body.
+    let is_plain = !reencoded && !exchange.has_own_span() && sign::credentials(&exchange.endpoint, client).is_none();
+    let head = match exchange.entrance().filter(|_| is_plain) {
+        Some(entrance) => {
+            let passed = entrance.passed(|| passed_header(exchange, client, false))?;
+            OutgoingHead::Again(passed, body.len() as u64)
+        }
+        None => OutgoingHead::Own(own_header(exchange, client, &body, reencoded)?),
+    };
+    Ok(Outgoing {
+        head,
+        body,
+        usage_injected,
+    })
+}
+
+/// The whole head for this body. `reencoded`: the body was encoded, and is no more.
+///
+/// # Errors
+/// A header cannot be written.
+pub fn own_header(
+    exchange: &Exchange,
+    client: &RequestHeader,
+    body: &[u8],
+    reencoded: bool,
+) -> Result<Box<RequestHeader>, Refusal> {
+    let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
+    let mut header = passed_header(exchange, client, reencoded)?;
+    if let Some(traceparent) = exchange.traceparent() {
+        header.insert_header(TRACEPARENT, traceparent).map_err(internal)?;
+    }
+    if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
+        header.insert_header(CONTENT_LENGTH, body.len()).map_err(internal)?;
+    }
+    if let Some(credentials) = sign::credentials(&exchange.endpoint, client) {
+        sign::sign(&mut header, body, credentials, exchange.at_ms)
+            .map_err(|_| Refusal::new(RefusalCode::Internal, "the request could not be signed"))?;
+    }
+    Ok(Box::new(header))
+}
+
+/// What goes on of the client's head, whatever the body.
+fn passed_header(exchange: &Exchange, client: &RequestHeader, reencoded: bool) -> Result<RequestHeader, Refusal> {
     let internal = |_| Refusal::new(RefusalCode::Internal, "the request could not be forwarded");
     let path = exchange.forward_path.as_bytes();
     let mut header = RequestHeader::build_no_case(exchange.method.as_str(), path, Some(client.headers.len() + 4))
@@ -84,7 +128,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     let as_it_is = exchange.is_read() || exchange.has_links();
     let of_one_hop = named_by_connection(client);
     let signing = sign::credentials(&exchange.endpoint, client);
-    let traceparent = exchange.traceparent();
+    let has_own_span = exchange.has_own_span();
     for (name, value) in &client.headers {
         let lower = name.as_str();
         let decoded_now = reencoded && lower == "content-encoding";
@@ -92,7 +136,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
         // Lines are billed from the first on: a part of them would be billed by guess.
         let of_a_part = exchange.billing == Billing::FetchedLines && matches!(lower, "range" | "if-range");
         let signed_away = signing.is_some() && sign::is_replaced(lower);
-        let renamed = lower == TRACEPARENT && traceparent.is_some();
+        let renamed = lower == TRACEPARENT && has_own_span;
         let left_out = is_ours(lower) || decoded_now || replaced || of_a_part || signed_away || renamed;
         if left_out || of_one_hop.iter().any(|hop| hop == lower) {
             continue;
@@ -110,21 +154,7 @@ pub fn outgoing(exchange: &Exchange, client: &RequestHeader, changes: &Changes) 
     if as_it_is {
         header.insert_header(ACCEPT_ENCODING, "identity").map_err(internal)?;
     }
-    if let Some(traceparent) = traceparent {
-        header.insert_header(TRACEPARENT, traceparent).map_err(internal)?;
-    }
-    if !body.is_empty() || matches!(exchange.method.as_str(), "POST" | "PUT" | "PATCH") {
-        header.insert_header(CONTENT_LENGTH, body.len()).map_err(internal)?;
-    }
-    if let Some(credentials) = signing {
-        sign::sign(&mut header, &body, credentials, exchange.at_ms)
-            .map_err(|_| Refusal::new(RefusalCode::Internal, "the request could not be signed"))?;
-    }
-    Ok(Outgoing {
-        header: Box::new(header),
-        body,
-        usage_injected,
-    })
+    Ok(header)
 }
 
 /// The body as it came, or spliced. Returns whether usage was requested on the client's behalf, and whether an encoded
@@ -264,7 +294,7 @@ async fn send(
     outgoing: &Outgoing,
     connection: &mut Connection,
     session: &mut ServerSession,
-) -> Result<ResponseHeader, Trouble> {
+) -> Result<ResponseHead, Trouble> {
     let retries = &exchange.endpoint.provider.retries;
     let mut replays = 0;
     loop {
@@ -307,7 +337,7 @@ fn unreachable() -> Refusal {
 
 async fn connect(gateway: &Gateway, exchange: &Exchange, outgoing: &Outgoing) -> Result<Connection, ConnectError> {
     let retries = exchange.endpoint.provider.retries.connect as usize;
-    let h1 = outgoing.header.headers.contains_key(UPGRADE);
+    let h1 = outgoing.head.is_upgrade();
     let mut attempt = 0;
     loop {
         match exchange.endpoint.upstream.connect(attempt, &*gateway.clock, h1).await {
@@ -338,7 +368,7 @@ async fn send_and_wait(
     outgoing: &Outgoing,
     connection: &mut Connection,
     session: &mut ServerSession,
-) -> Result<ResponseHeader, Trouble> {
+) -> Result<ResponseHead, Trouble> {
     let timeouts = &exchange.endpoint.provider.timeouts;
     let Connection {
         session: upstream,
@@ -348,7 +378,7 @@ async fn send_and_wait(
     upstream.set_write_timeout(Some(timeouts.idle));
     let answered = async {
         let sent = async {
-            upstream.write_request_header(&outgoing.header)?;
+            upstream.write_request_header(&outgoing.head)?;
             if !outgoing.body.is_empty() {
                 upstream.write_request_body(outgoing.body.clone()).await?;
             }
@@ -372,7 +402,7 @@ async fn send_and_wait(
             Err(_) => Err(silent),
             Ok(Err(_)) => Err(broken()),
             // Nobody requested another protocol: what follows would be no answer.
-            Ok(Ok(header)) if header.status == 101 && !outgoing.header.headers.contains_key(UPGRADE) => {
+            Ok(Ok(header)) if header.status == 101 && !outgoing.head.is_upgrade() => {
                 *tainted = true;
                 Err(broken())
             }

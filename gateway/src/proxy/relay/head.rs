@@ -1,7 +1,6 @@
 //! The head of the answer, as the client gets it.
 
-use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
-use pingora::http::ResponseHeader;
+use agentledger_http1::ResponseHead;
 
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::http_session::ServerSession;
@@ -43,30 +42,21 @@ impl Framing {
 
 /// The head as the upstream sent it, without what belongs to the hop.
 pub fn head_for_client(
-    from: &ResponseHeader,
+    mut head: ResponseHead,
     framing: Framing,
     length_may_change: bool,
     extra: &[(String, String)],
-) -> ResponseHeader {
-    let mut head = from.clone();
-    let goes =
-        |name: &HeaderName| NOT_PASSED_ON.contains(&name.as_str()) || (length_may_change && *name == CONTENT_LENGTH);
-    // Few are there to take off, often none: to look each one up would cost more than to look at all once.
-    let going: Vec<_> = head.headers.keys().filter(|name| goes(name)).cloned().collect();
-    for name in &going {
-        head.remove_header(name);
-    }
-    head.set_version(if framing == Framing::H2 {
-        http::Version::HTTP_2
-    } else {
-        http::Version::HTTP_11
+) -> ResponseHead {
+    head.keep(|name| {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        !(NOT_PASSED_ON.into_iter().any(is) || (length_may_change && is("content-length")))
     });
     for (name, value) in extra {
         // Ours alone: an upstream that says the same is overruled. A value that is no header value is left out.
-        let _ = head.insert_header(name.clone(), value.as_str());
+        let _ = head.insert(name, value);
     }
-    if framing == Framing::Chunked && !head.headers.contains_key(CONTENT_LENGTH) {
-        let _ = head.insert_header(TRANSFER_ENCODING, "chunked");
+    if framing == Framing::Chunked && !head.contains("content-length") {
+        let _ = head.insert("transfer-encoding", "chunked");
     }
     head
 }

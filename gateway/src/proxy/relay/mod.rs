@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
+use agentledger_http1::ResponseHead;
 use bytes::{Bytes, BytesMut};
-use pingora::http::ResponseHeader;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::meter::{AnswerFacts, End, Meter, Metered, Passed};
@@ -47,7 +47,7 @@ pub struct Relayed {
     /// The answer broke off before any of it went on: the client gets this in its place.
     pub refusal: Option<Box<Refusal>>,
     /// The head of the answer, where all of it is written at its end.
-    head: Option<Box<ResponseHeader>>,
+    head: Option<ResponseHead>,
     /// The last bytes for the client, to be written once the exchange is settled: a client that has seen the end of its
     /// answer finds it in the books.
     last: Last,
@@ -109,7 +109,9 @@ pub async fn relay<'a>(
     // A stream may be cut or lose a hidden chunk: a length said before would then be wrong.
     let may_change = exchange.is_metered() && exchange.inspected.call.stream && is_success(status);
     let framing = Framing::of(exchange, status, session);
-    let mut head = head_for_client(&answer.header, framing, may_change || links.is_some(), options.headers);
+    let emptied = ResponseHead::new(answer.header.status);
+    let head = std::mem::replace(&mut answer.header, emptied);
+    let mut head = head_for_client(head, framing, may_change || links.is_some(), options.headers);
     cors::put(session, &mut head);
     let mut pump = Pump {
         exchange,
@@ -125,12 +127,11 @@ pub async fn relay<'a>(
         ttfb_ms: None,
     };
     session.set_write_timeout(Some(exchange.endpoint.provider.timeouts.idle));
-    let head = Box::new(head);
     let holds_head = options.holds_head && !may_change && is_success(status) && !pump.meter.is_framed();
     let (mut end, last) = if holds_head {
         pump.head = Some((head, Instant::now() + HELD_LONGEST));
         pump.run(gateway, &mut answer, options.allowance, session).await
-    } else if session.write_response_header(head).await.is_err() {
+    } else if session.write_response_header(&head).await.is_err() {
         (End::ClientGone, Last::Nothing)
     } else {
         pump.run(gateway, &mut answer, options.allowance, session).await
@@ -171,8 +172,8 @@ pub async fn relay<'a>(
 }
 
 /// What reads the answer's usage while its bytes pass.
-fn meter(exchange: &Exchange, header: &ResponseHeader, hide_usage: bool) -> Meter {
-    let text_of = |name: &str| header.headers.get(name).and_then(|value| value.to_str().ok());
+fn meter(exchange: &Exchange, header: &ResponseHead, hide_usage: bool) -> Meter {
+    let text_of = |name: &str| header.get(name);
     let facts = AnswerFacts {
         operation: exchange.operation.clone(),
         stream: exchange.inspected.call.stream,
@@ -192,7 +193,7 @@ fn is_success(status: u16) -> bool {
 impl Relayed {
     /// Writes the last bytes. `false`: the connection cannot be used again.
     pub async fn finish(self, session: &mut ServerSession) -> bool {
-        if let (Some(head), Last::Finish(_)) = (self.head, &self.last)
+        if let (Some(head), Last::Finish(_)) = (&self.head, &self.last)
             && session.write_response_header(head).await.is_err()
         {
             return false;
@@ -235,7 +236,7 @@ struct Pump<'a> {
     /// Bears addresses: it goes on when it is whole.
     links: Option<LinkRewriter>,
     /// The head that waits with the body, and until when.
-    head: Option<(Box<ResponseHeader>, Instant)>,
+    head: Option<(ResponseHead, Instant)>,
     ttfb_ms: Option<u64>,
 }
 
@@ -338,7 +339,7 @@ impl Pump<'_> {
     /// Writes what may go on. `false`: the client has left.
     async fn pass_on(&mut self, session: &mut ServerSession) -> bool {
         if let Some((head, _)) = self.head.take()
-            && session.write_response_header(head).await.is_err()
+            && session.write_response_header(&head).await.is_err()
         {
             return false;
         }

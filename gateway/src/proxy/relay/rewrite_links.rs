@@ -1,8 +1,9 @@
 //! Addresses of the provider's own in its answers, which clients follow: Anthropic's SDKs fetch a batch's results at its
 //! `results_url`. They lead to the gateway instead, as the client addressed it, else what is fetched there would pass it by.
 
+use agentledger_http1::ResponseHead;
 use bytes::{Bytes, BytesMut};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 
 use crate::plugin::outline::outline;
 use crate::proxy::shared::exchange::Exchange;
@@ -27,12 +28,12 @@ impl LinkRewriter {
         exchange: &Exchange,
         request: &RequestHeader,
         over_tls: bool,
-        answer: &ResponseHeader,
+        answer: &ResponseHead,
     ) -> Option<LinkRewriter> {
         if !has_links(exchange) || !answer.status.is_success() {
             return None;
         }
-        let said = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+        let said = |name: &str| answer.get(name);
         let json = said("content-type").is_some_and(|kind| kind.starts_with("application/json"));
         if !json || said("content-encoding").is_some() {
             return None;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use agentledger_http1::HeadFault;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, UPGRADE};
 use pingora::http::RequestHeader;
 
 use crate::limits::Limits;
@@ -100,16 +100,11 @@ pub fn normalise_path(header: &mut RequestHeader) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// It is more than so many bytes.
-pub fn check_length(header: &RequestHeader, bytes_max: u64) -> Result<(), Refusal> {
-    if content_length(header).is_some_and(|length| length > bytes_max) {
+pub fn check_length(session: &ServerSession, bytes_max: u64) -> Result<(), Refusal> {
+    if session.body_length().is_some_and(|length| length > bytes_max) {
         return Err(Refusal::body_too_large().closing());
     }
     Ok(())
-}
-
-/// The length that the body is said to have; `None`: it is told by its end.
-pub fn content_length(header: &RequestHeader) -> Option<u64> {
-    header.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads the whole body, bounded in size and in the client's silence.

@@ -4,7 +4,8 @@
 //! says it then, refusals and relayed ones alike. Keys are sent in headers, never as cookies, so credentials in the protocol's sense
 //! are never allowed.
 
-use pingora::http::{RequestHeader, ResponseHeader};
+use agentledger_http1::ResponseHead;
+use pingora::http::RequestHeader;
 
 use crate::proxy::shared::http_session::ServerSession;
 
@@ -64,6 +65,8 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// Seconds for which a browser remembers a preflight, where it does so for as long.
 const MAX_AGE_S: &str = "86400";
 const ORIGIN: &str = "Origin";
+/// How the names of headers begin that say who may read an answer.
+const SAID_OF_ORIGINS: &[u8] = b"access-control-";
 
 /// What answers say of their request's origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,24 +100,19 @@ fn allowed(origins: &[String], header: &RequestHeader) -> Option<String> {
 }
 
 /// Puts it into the head of an answer, in place of whatever an upstream said: it does not know where it is read.
-pub fn put(session: &ServerSession, head: &mut ResponseHeader) {
-    let foreign: Vec<_> = head
-        .headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in foreign {
-        head.remove_header(&name);
-    }
+pub fn put(session: &ServerSession, head: &mut ResponseHead) {
+    head.keep(|name| {
+        let start = name.get(..SAID_OF_ORIGINS.len());
+        !start.is_some_and(|start| start.eq_ignore_ascii_case(SAID_OF_ORIGINS))
+    });
     let Some(standing) = session.req_header().extensions.get::<Standing>() else {
         return;
     };
     // Told to caches even where nobody is allowed: for another origin the answer is another one.
-    let _ = head.append_header("Vary", ORIGIN);
+    let _ = head.append("Vary", ORIGIN);
     if let Some(allowed) = &standing.allowed {
-        let _ = head.insert_header("Access-Control-Allow-Origin", allowed.as_str());
-        let _ = head.insert_header("Access-Control-Expose-Headers", EXPOSED);
+        let _ = head.insert("Access-Control-Allow-Origin", allowed);
+        let _ = head.insert("Access-Control-Expose-Headers", EXPOSED);
     }
 }
 

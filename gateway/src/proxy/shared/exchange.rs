@@ -18,6 +18,7 @@ use crate::proxy::shared::cached_input::PromptOf;
 use crate::proxy::shared::client::Outlast;
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
+use crate::proxy::shared::known_head::{Entrance, KnownHead};
 use crate::proxy::shared::rules::{ProviderEndpoint, Rules};
 use crate::telemetry::trace::{SpanIds, Traced};
 use crate::timer::Timer;
@@ -58,6 +59,8 @@ pub struct Exchange {
     pub ids: Ids,
     /// What its span says beside its entry.
     pub traced: Traced,
+    /// What is known of a head like this request's, where it is.
+    pub known_head: Option<Arc<KnownHead>>,
     /// Set where the client says that the session ends with this call.
     pub session_end: Option<SessionEnd>,
 }
@@ -108,6 +111,7 @@ impl Exchange {
             history: None,
             step: None,
             session_end: None,
+            known_head: None,
             ids: Ids::new(target.path_id.as_deref(), None),
             endpoint: target.endpoint,
         }
@@ -163,11 +167,21 @@ impl Exchange {
         })
     }
 
+    /// The gateway adds a span of its own to the trace.
+    pub fn has_own_span(&self) -> bool {
+        let otlp = self.rules.config.otlp.as_ref();
+        otlp.is_some_and(|otlp| otlp.traces.is_some())
+    }
+
     /// The `traceparent` that goes upstream in place of the client's; `None`: the gateway adds no span.
     pub fn traceparent(&self) -> Option<String> {
-        let otlp = self.rules.config.otlp.as_ref()?;
-        let ids = SpanIds::of(self.id, self.traced.parent, otlp.sampling);
-        otlp.traces.as_ref().map(|_| ids.own.to_string())
+        let otlp = self.rules.config.otlp.as_ref().filter(|_| self.has_own_span())?;
+        Some(SpanIds::of(self.id, self.traced.parent, otlp.sampling).own.to_string())
+    }
+
+    /// What is known of a head like this request's.
+    pub fn entrance(&self) -> Option<&Entrance> {
+        self.known_head.as_ref()?.entrance(&self.rules)
     }
 
     pub fn is_metered(&self) -> bool {

@@ -1,9 +1,13 @@
 //! A request's two ends, whatever their protocol: HTTP/1.1 in its own sessions (`agentledger_http1`), h2 in pingora's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentledger_http1::{ClientSession, Departure, HeadFault, ServerSession as Http1Session};
+use agentledger_http1::{
+    ClientSession, Departure, HeadFault, RequestLines, ResponseHead, ServerSession as Http1Session,
+};
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::client::Http2Session as Http2Client;
@@ -41,6 +45,32 @@ impl ServerSession {
         match self {
             Self::Http1(session) => session.header(),
             Self::Http2(session) => session.req_header(),
+        }
+    }
+
+    /// The head as it stands now, for whoever keeps it; `None`: h2 has its own.
+    pub fn shared_header(&self) -> Option<Arc<RequestHeader>> {
+        match self {
+            Self::Http1(session) => Some(session.shared_header()),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// Puts in the place of its head what was made of an equal one.
+    pub fn set_header(&mut self, header: Arc<RequestHeader>) {
+        if let Self::Http1(session) = self {
+            session.set_header(header);
+        }
+    }
+
+    /// The length that its body is said to have; `None`: its end tells.
+    pub fn body_length(&self) -> Option<u64> {
+        match self {
+            Self::Http1(session) => session.body_length(),
+            Self::Http2(session) => {
+                let length = session.req_header().headers.get(CONTENT_LENGTH)?;
+                length.to_str().ok()?.trim().parse().ok()
+            }
         }
     }
 
@@ -91,10 +121,14 @@ impl ServerSession {
         }
     }
 
-    pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+    pub async fn write_response_header(&mut self, header: &ResponseHead) -> Result<()> {
         match self {
-            Self::Http1(session) => Ok(session.write_head(&header).await?),
-            Self::Http2(session) => session.write_response_header(header, false).map_err(http2),
+            Self::Http1(session) => Ok(session.write_head(header).await?),
+            Self::Http2(session) => {
+                let header =
+                    ResponseHeader::try_from(header).map_err(|error| SessionError::Http2(error.to_string()))?;
+                session.write_response_header(Box::new(header), false).map_err(http2)
+            }
         }
     }
 
@@ -170,6 +204,62 @@ impl ServerSession {
     }
 }
 
+/// The head as it goes upstream, but for the length of its body.
+#[derive(Clone)]
+pub struct PassedHead {
+    header: Arc<RequestHeader>,
+    lines: RequestLines,
+}
+
+impl PassedHead {
+    /// Of a head that says no length.
+    pub fn of(header: RequestHeader) -> PassedHead {
+        PassedHead {
+            lines: RequestLines::of(&header),
+            header: Arc::new(header),
+        }
+    }
+}
+
+/// The head of a request to an upstream.
+pub enum OutgoingHead {
+    Own(Box<RequestHeader>),
+    /// As it went before, with the length of its body now.
+    Again(PassedHead, u64),
+}
+
+impl OutgoingHead {
+    /// For HTTP/1.1.
+    pub fn lines(&self) -> RequestLines {
+        match self {
+            Self::Own(header) => RequestLines::of(header),
+            Self::Again(passed, length) => passed.lines.with_length(*length),
+        }
+    }
+
+    /// For h2.
+    pub fn header(&self) -> RequestHeader {
+        match self {
+            Self::Own(header) => RequestHeader::clone(header),
+            Self::Again(passed, length) => {
+                let mut header = RequestHeader::clone(&passed.header);
+                // A number is a header's value.
+                let _ = header.insert_header(CONTENT_LENGTH, *length);
+                header
+            }
+        }
+    }
+
+    /// The client requests another protocol.
+    pub fn is_upgrade(&self) -> bool {
+        let header = match self {
+            Self::Own(header) => header,
+            Self::Again(passed, _) => &*passed.header,
+        };
+        header.headers.contains_key(UPGRADE)
+    }
+}
+
 /// A request to an upstream and the answer to it.
 pub enum UpstreamSession {
     Http1(Box<ClientSession>),
@@ -178,14 +268,14 @@ pub enum UpstreamSession {
 
 impl UpstreamSession {
     /// Begins the request. In HTTP/1.1 the head leaves with the body, or with its end.
-    pub fn write_request_header(&mut self, header: &RequestHeader) -> Result<()> {
+    pub fn write_request_header(&mut self, head: &OutgoingHead) -> Result<()> {
         match self {
             Self::Http1(session) => {
-                session.write_head(header);
+                session.write_head(&head.lines());
                 Ok(())
             }
             Self::Http2(session) => session
-                .write_request_header(Box::new(header.clone()), false)
+                .write_request_header(Box::new(head.header()), false)
                 .map_err(http2),
         }
     }
@@ -212,13 +302,14 @@ impl UpstreamSession {
     }
 
     /// Reads the head of the answer, once; interim ones are passed over.
-    pub async fn read_response_header(&mut self) -> Result<ResponseHeader> {
+    pub async fn read_response_header(&mut self) -> Result<ResponseHead> {
         match self {
             Self::Http1(session) => Ok(session.read_head().await?),
             Self::Http2(session) => {
                 session.read_response_header().await.map_err(http2)?;
-                let header = session.response_header().cloned();
-                header.ok_or_else(|| SessionError::Http2("no head".to_owned()))
+                let header = session.response_header();
+                let header = header.ok_or_else(|| SessionError::Http2("no head".to_owned()))?;
+                Ok(ResponseHead::from((header.status, &header.headers)))
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod http_session;
 pub mod identity;
 pub mod inspected;
 pub mod json_rpc;
+pub mod known_head;
 pub mod pricing;
 pub mod refusal_text;
 pub mod refused;

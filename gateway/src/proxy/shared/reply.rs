@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use agentledger_http1::ResponseHead;
 use agentledger_ledger::LedgerError;
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
@@ -212,20 +213,20 @@ pub async fn refuse_unread(session: &mut ServerSession, refusal: &Refusal) {
     }
 }
 
-async fn write(session: &mut ServerSession, refusal: &Refusal, head: ResponseHeader, body: Bytes) {
+async fn write(session: &mut ServerSession, refusal: &Refusal, head: ResponseHead, body: Bytes) {
     if refusal.close {
         session.close_after_answer();
     }
-    if session.write_response_header(Box::new(head)).await.is_ok() {
+    if session.write_response_header(&head).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
     }
 }
 
-fn head_of(refusal: &Refusal, body_bytes: usize) -> Option<ResponseHeader> {
-    let mut header = ResponseHeader::build(refusal.status, Some(8)).ok()?;
+fn head_of(refusal: &Refusal, body_bytes: usize) -> Option<ResponseHead> {
+    let mut header = ResponseHead::new(StatusCode::from_u16(refusal.status).ok()?);
     let mut put = |name: &str, value: &str| {
         // A value that is no header value is left out rather than the whole answer lost.
-        let _ = header.insert_header(name.to_owned(), value);
+        let _ = header.insert(name, value);
     };
     put("content-type", "application/json");
     put("content-length", &body_bytes.to_string());
@@ -244,13 +245,14 @@ fn head_of(refusal: &Refusal, body_bytes: usize) -> Option<ResponseHeader> {
 /// A small answer of the gateway's own, JSON.
 pub async fn answer_json(session: &mut ServerSession, status: u16, body: impl Into<Bytes>) {
     let body = body.into();
-    let Ok(mut header) = ResponseHeader::build(status, Some(4)) else {
+    let Ok(status) = StatusCode::from_u16(status) else {
         return;
     };
-    let _ = header.insert_header("content-type", "application/json");
-    let _ = header.insert_header("content-length", body.len().to_string());
+    let mut header = ResponseHead::new(status);
+    let _ = header.insert("content-type", "application/json");
+    let _ = header.insert("content-length", &body.len().to_string());
     cors::put(session, &mut header);
-    if session.write_response_header(Box::new(header)).await.is_ok() {
+    if session.write_response_header(&header).await.is_ok() {
         let _ = session.write_response_body(body, true).await;
     }
 }

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentledger_http1::ResponseHead;
 use bytes::Bytes;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use tokio::time::timeout;
 use ulid::Ulid;
 
 use super::wire::Wire;
 use crate::meter::Ids;
 use crate::plugin::Billing;
-use crate::proxy::forward::{Answer, forward, outgoing};
+use crate::proxy::forward::{Answer, Outgoing, forward, own_header};
 use crate::proxy::identify::arrival::{locate, recognise};
 use crate::proxy::identify::{in_terms_of_dialect, infer, legacy};
 use crate::proxy::relay::{RelayOptions, relay};
@@ -23,9 +24,9 @@ use crate::proxy::shared::allowance::Unbounded;
 use crate::proxy::shared::body::Body;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::drain::DrainPhase;
-use crate::proxy::shared::exchange::{Changes, Exchange, SessionEnd};
+use crate::proxy::shared::exchange::{Exchange, SessionEnd};
 use crate::proxy::shared::gateway::Gateway;
-use crate::proxy::shared::http_session::ServerSession;
+use crate::proxy::shared::http_session::{OutgoingHead, ServerSession};
 use crate::proxy::shared::identity::{Identity, Target};
 use crate::proxy::shared::inspected::Inspected;
 use crate::proxy::shared::refused::RefusedRequest;
@@ -49,7 +50,7 @@ const NOT_PASSED_ON: [&str; 6] = [
 
 /// A connection whose upstream has switched.
 pub struct Opening {
-    head: Box<ResponseHeader>,
+    head: ResponseHead,
     upstream: Wire,
     who: ConnectionIdentity,
 }
@@ -226,17 +227,16 @@ fn check_handshake(session: &mut ServerSession) -> Result<(), Refusal> {
 
 /// Sends the handshake on; `None`: nobody waits for it any more.
 async fn send(gateway: &Gateway, handshake: &Exchange, session: &mut ServerSession) -> Result<Option<Answer>, Refusal> {
-    let mut outgoing = outgoing(handshake, session.req_header(), &Changes::default())?;
+    let mut header = own_header(handshake, session.req_header(), &[], false)?;
     let internal = |_| Refusal::new(RefusalCode::Internal, "the handshake could not be forwarded");
-    outgoing.header.remove_header("sec-websocket-extensions");
-    outgoing
-        .header
-        .insert_header("Connection", "Upgrade")
-        .map_err(internal)?;
-    outgoing
-        .header
-        .insert_header("Upgrade", "websocket")
-        .map_err(internal)?;
+    header.remove_header("sec-websocket-extensions");
+    header.insert_header("Connection", "Upgrade").map_err(internal)?;
+    header.insert_header("Upgrade", "websocket").map_err(internal)?;
+    let outgoing = Outgoing {
+        head: OutgoingHead::Own(header),
+        body: Bytes::new(),
+        usage_injected: false,
+    };
     let at_once = std::future::ready(Ok::<(), Refusal>(()));
     match timeout(HANDSHAKE_WAIT, forward(gateway, handshake, &outgoing, session, at_once)).await {
         Ok(Ok(answer)) => Ok(Some(answer)),
@@ -257,7 +257,7 @@ async fn opening(
     extra_headers: &[(String, String)],
     session: &mut ServerSession,
 ) -> Result<Option<Opening>, Refusal> {
-    let says = |name: &str| answer.header.headers.get(name).and_then(|value| value.to_str().ok());
+    let says = |name: &str| answer.header.get(name);
     match answer.header.status.as_u16() {
         101 => {}
         401 | 403 | 429 | 500.. => {
@@ -294,15 +294,15 @@ async fn opening(
     let (stream, early) = answer.connection.session.into_http1().ok_or_else(bad)?;
     let mut head = answer.header;
     for name in NOT_PASSED_ON {
-        head.remove_header(name);
+        head.remove(name);
     }
-    head.insert_header("Connection", "Upgrade").map_err(|_| bad())?;
-    head.insert_header("Upgrade", "websocket").map_err(|_| bad())?;
+    head.insert("Connection", "Upgrade").map_err(|_| bad())?;
+    head.insert("Upgrade", "websocket").map_err(|_| bad())?;
     for (name, value) in extra_headers {
-        head.insert_header(name.clone(), value).map_err(|_| bad())?;
+        head.insert(name, value).map_err(|_| bad())?;
     }
     Ok(Some(Opening {
-        head: Box::new(head),
+        head,
         upstream: Wire { stream, early },
         who,
     }))
@@ -310,7 +310,7 @@ async fn opening(
 
 /// Switches the client's protocol. `None`: the client has left.
 pub async fn switch(opening: Opening, mut session: ServerSession) -> Option<Opened> {
-    session.write_response_header(opening.head).await.ok()?;
+    session.write_response_header(&opening.head).await.ok()?;
     let (stream, early) = session.into_http1()?;
     Some(Opened {
         client: Wire { stream, early },
