@@ -70,6 +70,9 @@ export async function looked(page, words, { access = true } = {}) {
         .filter((one) => one.offsetParent && clipped(one))
         .map((one) => one.textContent)
         .slice(0, 5),
+      wide: Array.from(document.querySelectorAll('.listing table, .detail table')).filter(
+        (one) => one.offsetWidth > one.parentElement.clientWidth + 1 && !one.closest('.scrolls'),
+      ).length,
       styles: document.querySelectorAll('style, [onclick], [onerror]').length,
     }),
     await page.evaluate(() => {
@@ -93,6 +96,7 @@ export async function looked(page, words, { access = true } = {}) {
   check(found.over <= 0, `${words}: nothing scrolls sideways`, `${found.over} px`);
   check(found.nodes <= NODES_MAX, `${words}: at most ${NODES_MAX} nodes`, String(found.nodes));
   check(found.cut.length === 0, `${words}: no money is cut`, found.cut.join(', '));
+  check(found.wide === 0, `${words}: no table reaches under what stands beside it`);
   check(found.styles === 0, `${words}: no markup of styles or handlers`);
   if (!access) return;
   const serious = await axe(page);
