@@ -21,12 +21,12 @@ export function Palette() {
 
 function Open({ mode }) {
   const ref = useRef(null);
-  const [text, setText] = useState('');
+  // Drawn and opened in one turn: no key falls between what was typed before and the field.
+  const [text, setText] = useState(early.text);
   const [at, setAt] = useState(0);
   const names = useNames();
   useLayoutEffect(() => {
     ref.current.showModal();
-    setText(early.text);
   }, []);
   const groups = found(text, mode, names);
   const flat = groups.flatMap((group) => group.rows);

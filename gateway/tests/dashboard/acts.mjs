@@ -71,6 +71,7 @@ export async function acts(browser) {
     await page.keyboard.press('?');
     await page.waitForSelector('text=Single letters act');
     await page.keyboard.press('Escape');
+    await page.waitForFunction(() => !document.querySelector('dialog[open]'));
     await page.keyboard.press('f');
     await page.keyboard.type('agent = ci-review');
     await page.keyboard.press('Enter');
