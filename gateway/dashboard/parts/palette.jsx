@@ -37,10 +37,15 @@ function Open({ mode }) {
     ref.current.close();
     if (row) row.run ? row.run() : go(row.href);
   };
+  // By what stands in the field, which may be a letter ahead of what is drawn.
+  const choose = (typed) => {
+    const rows = found(typed, mode, names).flatMap((group) => group.rows);
+    if (rows.length) pick(rows[Math.min(at, rows.length - 1)]);
+  };
   const press = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) setAt((before) => Math.max(0, Math.min(flat.length - 1, before + step)));
-    else if (event.key === 'Enter') pick(flat[at]);
+    else if (event.key === 'Enter') choose(event.target.value);
     else return;
     event.preventDefault();
   };
