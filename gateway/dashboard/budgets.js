@@ -5,7 +5,11 @@ import { pixels } from './format.js';
 import { accountGroup, accountWords } from './accounts.js';
 import { ahead, date, day } from './time.js';
 
-const SPENT = { usd: ['spent_usd', 'held_usd', 'overage_usd'], tokens: ['spent_tokens', 'held_tokens'], requests: ['spent_requests', 'held_requests'] };
+const SPENT = {
+  usd: ['spent_usd', 'held_usd', 'overage_usd'],
+  tokens: ['spent_tokens', 'held_tokens'],
+  requests: ['spent_requests', 'held_requests'],
+};
 
 /** One row for each limit of each account. What the gateway does not say is undefined, and shown as a dash. */
 export function budgetRows(budgets) {
@@ -15,11 +19,31 @@ export function budgetRows(budgets) {
       const [spent, held, overage] = SPENT[limit.unit] || SPENT.usd;
       const [kind, name] = accountWords(budget.account);
       rows.push({
-        id: `${budget.account} ${budget.window} ${limit.unit}`, account: budget.account, kind, name, window: budget.window, zone: budget.zone,
-        from: budget.from, to: budget.to, unit: limit.unit, mode: limit.mode, limit: limit.limit, spent: String(budget[spent]),
-        held: String(budget[held]), overage: overage ? budget[overage] : '0', left: limit.left, over: limit.over, soft: limit.soft,
-        forecast: limit.forecast, forecast_low: limit.forecast_low, forecast_high: limit.forecast_high, runs_out: limit.runs_out_at,
-        used_up: limit.used_up_since, topped_up: limit.topped_up, topped_until: limit.topped_up_until, group: accountGroup(budget.account),
+        id: `${budget.account} ${budget.window} ${limit.unit}`,
+        account: budget.account,
+        kind,
+        name,
+        window: budget.window,
+        zone: budget.zone,
+        from: budget.from,
+        to: budget.to,
+        unit: limit.unit,
+        mode: limit.mode,
+        limit: limit.limit,
+        spent: String(budget[spent]),
+        held: String(budget[held]),
+        overage: overage ? budget[overage] : '0',
+        left: limit.left,
+        over: limit.over,
+        soft: limit.soft,
+        forecast: limit.forecast,
+        forecast_low: limit.forecast_low,
+        forecast_high: limit.forecast_high,
+        runs_out: limit.runs_out_at,
+        used_up: limit.used_up_since,
+        topped_up: limit.topped_up,
+        topped_until: limit.topped_up_until,
+        group: accountGroup(budget.account),
         held_requests: budget.held_requests,
       });
     }

@@ -36,20 +36,33 @@ export function useCalls(calls, { on = [], every = 30_000 } = {}) {
       }
       running = true;
       wanted = false;
-      const settle = (one) => (one ? call(one[0], one[1] || {}).then((value) => ({ value }), (error) => ({ error })) : {});
+      const settle = (one) =>
+        one
+          ? call(one[0], one[1] || {}).then(
+              (value) => ({ value }),
+              (error) => ({ error }),
+            )
+          : {};
       const results = await Promise.all(calls.map(settle));
       running = false;
       last = Date.now();
       if (gone) return;
-      setState((before) => ({ key, at: last, results: results.map((result, i) => merged(result, before.key === key ? before.results[i] : null)) }));
+      setState((before) => ({
+        key,
+        at: last,
+        results: results.map((result, i) => merged(result, before.key === key ? before.results[i] : null)),
+      }));
       if (wanted) soon();
     }
     function soon() {
       if (gone || timer) return;
-      timer = setTimeout(() => {
-        timer = 0;
-        load();
-      }, Math.max(0, REST_MS - (Date.now() - last)));
+      timer = setTimeout(
+        () => {
+          timer = 0;
+          load();
+        },
+        Math.max(0, REST_MS - (Date.now() - last)),
+      );
     }
     const nudge = () => {
       if (!paused.value) soon();
@@ -71,8 +84,13 @@ export function useCalls(calls, { on = [], every = 30_000 } = {}) {
   }, [key, polls, back]);
 
   // Figures of another question are not shown under this one's heading for longer than its answer takes.
-  return { ready: state.results.length > 0, stale: state.key !== key || link.value.state === 'down', results: state.results, at: state.at,
-    reload: () => reload.current() };
+  return {
+    ready: state.results.length > 0,
+    stale: state.key !== key || link.value.state === 'down',
+    results: state.results,
+    at: state.at,
+    reload: () => reload.current(),
+  };
 }
 
 function merged(result, before) {

@@ -22,7 +22,8 @@ function middle(a, b, offset) {
   // Lengths of the longest lines in common from here on.
   const same = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i -= 1) {
-    for (let j = b.length - 1; j >= 0; j -= 1) same[i][j] = a[i] === b[j] ? same[i + 1][j + 1] + 1 : Math.max(same[i + 1][j], same[i][j + 1]);
+    for (let j = b.length - 1; j >= 0; j -= 1)
+      same[i][j] = a[i] === b[j] ? same[i + 1][j + 1] + 1 : Math.max(same[i + 1][j], same[i][j + 1]);
   }
   const rows = [];
   let [i, j] = [0, 0];

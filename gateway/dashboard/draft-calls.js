@@ -26,23 +26,41 @@ function usageOf(entries) {
 
 function rowOf(entries, names = {}) {
   const usage = usageOf(entries);
-  return { ...names, requests: entries.length, errors: entries.filter((one) => one.status >= 400 || one.status === 0).length, estimated: entries.filter((one) => one.estimated).length,
-    input_tokens: (usage.input || 0) + (usage.cache_read || 0), output_tokens: usage.output || 0, usage, cost_usd: sum(entries.map((one) => one.cost_usd)), held_usd: sum(entries.map((one) => one.held_usd)), overage_usd: '0' };
+  return {
+    ...names,
+    requests: entries.length,
+    errors: entries.filter((one) => one.status >= 400 || one.status === 0).length,
+    estimated: entries.filter((one) => one.estimated).length,
+    input_tokens: (usage.input || 0) + (usage.cache_read || 0),
+    output_tokens: usage.output || 0,
+    usage,
+    cost_usd: sum(entries.map((one) => one.cost_usd)),
+    held_usd: sum(entries.map((one) => one.held_usd)),
+    overage_usd: '0',
+  };
 }
 
-const valueOf = (entry, by) => (by.startsWith('tag:') ? entry.tags[by.slice(4)] : by === 'tool' ? entry.tags.tool : entry[by]) || '';
+const valueOf = (entry, by) =>
+  (by.startsWith('tag:') ? entry.tags[by.slice(4)] : by === 'tool' ? entry.tags.tool : entry[by]) || '';
 const nameOf = (by) => (LISTED.includes(by) || by === 'task' ? by : 'tag');
 
 /** `ledger.summary` and `ledger.series` with the filters of `ledger.query`, `task`, `tool` and `tag:NAME`. */
 export function isFiltered(call) {
-  return (call.method === 'ledger.summary' || call.method === 'ledger.series') && Object.keys(call.params || {}).some((name) => (LISTED.includes(name) && name !== 'tenant') || name.startsWith('tag:') || name === 'task' || name === 'tool');
+  return (
+    (call.method === 'ledger.summary' || call.method === 'ledger.series') &&
+    Object.keys(call.params || {}).some(
+      (name) => (LISTED.includes(name) && name !== 'tenant') || name.startsWith('tag:') || name === 'task' || name === 'tool',
+    )
+  );
 }
 
 export async function filtered(call, one) {
   const { by = '', step, limit, from, to, last, ...filter } = call.params;
   const query = Object.fromEntries(Object.entries(filter).filter(([name]) => LISTED.includes(name)));
   const rest = Object.entries(filter).filter(([name]) => !LISTED.includes(name));
-  const entries = (await entriesOf(one, { ...query, ...(from ? { from, ...(to ? { to } : {}) } : { last: last || '24h' }) })).filter((entry) => rest.every(([name, value]) => valueOf(entry, name) === value));
+  const entries = (
+    await entriesOf(one, { ...query, ...(from ? { from, ...(to ? { to } : {}) } : { last: last || '24h' }) })
+  ).filter((entry) => rest.every(([name, value]) => valueOf(entry, name) === value));
   const groups = new Map();
   const size = { minute: 60_000, hour: 3_600_000, day: 86_400_000 }[step] || 0;
   for (const entry of entries) {
@@ -50,13 +68,27 @@ export async function filtered(call, one) {
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(entry);
   }
-  const rows = [...groups.values()].map((some) => rowOf(some, { ...(by ? { [nameOf(by)]: valueOf(some[0], by) } : {}), ...(size ? { at: new Date(Math.floor(Date.parse(some[0].at) / size) * size).toISOString() } : {}) }));
+  const rows = [...groups.values()].map((some) =>
+    rowOf(some, {
+      ...(by ? { [nameOf(by)]: valueOf(some[0], by) } : {}),
+      ...(size ? { at: new Date(Math.floor(Date.parse(some[0].at) / size) * size).toISOString() } : {}),
+    }),
+  );
   if (size) return { by, step, points: rows.sort((a, b) => (a.at < b.at ? -1 : 1)), next: null };
   return { by, rows: rows.sort((a, b) => Number(b.cost_usd) - Number(a.cost_usd)), total: rowOf(entries) };
 }
 
-const stepOf = (some, kind, label) => ({ kind, label, model: some[0].model, calls: some.length, ids: some.slice(0, 100).map((entry) => entry.id), first: some[0].at,
-  last: new Date(Math.max(...some.map((entry) => Date.parse(entry.at) + entry.duration_ms))).toISOString(), usage: usageOf(some), cost_usd: sum(some.map((entry) => entry.cost_usd)) });
+const stepOf = (some, kind, label) => ({
+  kind,
+  label,
+  model: some[0].model,
+  calls: some.length,
+  ids: some.slice(0, 100).map((entry) => entry.id),
+  first: some[0].at,
+  last: new Date(Math.max(...some.map((entry) => Date.parse(entry.at) + entry.duration_ms))).toISOString(),
+  usage: usageOf(some),
+  cost_usd: sum(some.map((entry) => entry.cost_usd)),
+});
 const labelOf = (entry) => entry.tags.tool || entry.task || entry.operation;
 
 /** Equal neighbours past three are one step. The same call again and again is a loop: three are shown, then `n more`. */
@@ -68,7 +100,12 @@ function fold(entries) {
     let looped = i + 1;
     while (looped < entries.length && same(entries[i], entries[looped])) looped += 1;
     let run = i + 1;
-    while (run < entries.length && alike(entries[i], entries[run]) && !(run + 2 < entries.length && same(entries[run], entries[run + 1]) && same(entries[run], entries[run + 2]))) run += 1;
+    while (
+      run < entries.length &&
+      alike(entries[i], entries[run]) &&
+      !(run + 2 < entries.length && same(entries[run], entries[run + 1]) && same(entries[run], entries[run + 2]))
+    )
+      run += 1;
     const kind = entries[i].operation === 'tool' ? 'tool' : 'call';
     if (looped - i > 3) {
       const times = looped - i;
@@ -88,13 +125,27 @@ function fold(entries) {
 
 async function tree(session, all, one) {
   const own = await entriesOf(one, { session: session.id, tenant: session.tenant, last: '7d' }, 2000);
-  const children = await Promise.all(all.filter((other) => other.parent === session.id && other.tenant === session.tenant && other.id !== session.id).map((other) => tree(other, all, one)));
-  const steps = [...fold(own), ...children.map((child) => ({ ...child, kind: 'session', first: child.session.started }))].sort((a, b) => (a.first < b.first ? -1 : 1));
+  const children = await Promise.all(
+    all
+      .filter((other) => other.parent === session.id && other.tenant === session.tenant && other.id !== session.id)
+      .map((other) => tree(other, all, one)),
+  );
+  const steps = [...fold(own), ...children.map((child) => ({ ...child, kind: 'session', first: child.session.started }))].sort(
+    (a, b) => (a.first < b.first ? -1 : 1),
+  );
   const every = [...own, ...children.flatMap((child) => child.every)];
-  return { session, steps, every, sums: { calls: every.length, cost_usd: sum(every.map((entry) => entry.cost_usd)), usage: usageOf(every) } };
+  return {
+    session,
+    steps,
+    every,
+    sums: { calls: every.length, cost_usd: sum(every.map((entry) => entry.cost_usd)), usage: usageOf(every) },
+  };
 }
 
-const strip = ({ every, steps, ...rest }) => ({ ...rest, ...(steps ? { steps: steps.map((step) => (step.steps ? strip(step) : step)) } : {}) });
+const strip = ({ every, steps, ...rest }) => ({
+  ...rest,
+  ...(steps ? { steps: steps.map((step) => (step.steps ? strip(step) : step)) } : {}),
+});
 
 export const MORE = {
   /**
@@ -108,8 +159,18 @@ export const MORE = {
     if (!session) return { error: { code: -32002, message: 'there is no such session', data: { code: 'not_found' } } };
     const whole = await tree(session, sessions, one);
     const { alerts } = await one('alert.list', { last: '24h', limit: 1000 });
-    const refused = alerts.filter((alert) => alert.type === 'loop_detected' && (alert.about === id || alert.details.session === id));
-    for (const alert of refused) whole.steps.push({ kind: 'refused', label: whole.steps.filter((step) => step.same).map((step) => step.label)[0] || 'call', code: 'loop_detected', calls: 1, first: alert.at, last: alert.at });
+    const refused = alerts.filter(
+      (alert) => alert.type === 'loop_detected' && (alert.about === id || alert.details.session === id),
+    );
+    for (const alert of refused)
+      whole.steps.push({
+        kind: 'refused',
+        label: whole.steps.filter((step) => step.same).map((step) => step.label)[0] || 'call',
+        code: 'loop_detected',
+        calls: 1,
+        first: alert.at,
+        last: alert.at,
+      });
     whole.steps.sort((a, b) => (a.first < b.first ? -1 : 1));
     whole.sums.refused = refused.length;
     whole.sums.saved_usd = dollars((nano(whole.sums.cost_usd) * 12n) / 10n);
@@ -126,7 +187,12 @@ export const MORE = {
     const prices = row && row.prices.standard;
     const lines = Object.entries(entry.usage).map(([kind, count]) => {
       const price = prices && prices[kind];
-      return { kind: KINDS[kind] || kind, count, price: price ? `$${price}/M` : '–', usd: price ? dollars((nano(price) * BigInt(count)) / 1_000_000n) : entry.cost_usd };
+      return {
+        kind: KINDS[kind] || kind,
+        count,
+        price: price ? `$${price}/M` : '–',
+        usd: price ? dollars((nano(price) * BigInt(count)) / 1_000_000n) : entry.cost_usd,
+      };
     });
     return { entry, lines };
   },

@@ -11,7 +11,12 @@ export function decimal(text) {
   const [, sign, whole, fraction = ''] = parts;
   const digits = fraction.replace(/0+$/, '');
   const isZero = /^0*$/.test(whole) && digits === '';
-  return { negative: (sign === '-' || sign === MINUS) && !isZero, whole: whole.replace(/^0+(?=\d)/, ''), fraction: digits, isZero };
+  return {
+    negative: (sign === '-' || sign === MINUS) && !isZero,
+    whole: whole.replace(/^0+(?=\d)/, ''),
+    fraction: digits,
+    isZero,
+  };
 }
 
 /** Rounded half away from zero to so many places. */
@@ -80,7 +85,12 @@ export function amount(text, unit, places = 2) {
 /** An axis' figure: $0, $500, $1.5k, $2M. Only pixels and axes are floats. */
 export function axis(value, prefix = '$') {
   const short = (n) => String(Number(n.toPrecision(3)));
-  for (const [size, letter] of [[1e12, 'T'], [1e9, 'B'], [1e6, 'M'], [1e3, 'k']]) {
+  for (const [size, letter] of [
+    [1e12, 'T'],
+    [1e9, 'B'],
+    [1e6, 'M'],
+    [1e3, 'k'],
+  ]) {
     if (value >= size) return `${prefix}${short(value / size)}${letter}`;
   }
   return `${prefix}${short(value)}`;
@@ -155,7 +165,11 @@ export function latency(ms) {
 
 export function bytes(size) {
   if (!Number.isFinite(size)) return NONE;
-  for (const [unit, letters] of [[1e9, 'GB'], [1e6, 'MB'], [1e3, 'KB']]) {
+  for (const [unit, letters] of [
+    [1e9, 'GB'],
+    [1e6, 'MB'],
+    [1e3, 'KB'],
+  ]) {
     if (size >= unit) return `${Number((size / unit).toPrecision(3))} ${letters}`;
   }
   return `${size} B`;

@@ -5,14 +5,33 @@ import { signal } from '@preact/signals';
 import { go } from './route.js';
 import { write } from './url.js';
 
-export const LETTERS = { n: 'now', s: 'spend', w: 'who', e: 'sessions', c: 'calls', b: 'budgets', r: 'rates', k: 'keys', p: 'policies',
-  v: 'providers', i: 'prices', m: 'mcp', u: 'plugins', a: 'alerts', l: 'ledger', t: 'audit', h: 'guide' };
+export const LETTERS = {
+  n: 'now',
+  s: 'spend',
+  w: 'who',
+  e: 'sessions',
+  c: 'calls',
+  b: 'budgets',
+  r: 'rates',
+  k: 'keys',
+  p: 'policies',
+  v: 'providers',
+  i: 'prices',
+  m: 'mcp',
+  u: 'plugins',
+  a: 'alerts',
+  l: 'ledger',
+  t: 'audit',
+  h: 'guide',
+};
 
 /** `g` was pressed: the side shows the letters. */
 export const going = signal(false);
 /** `''`, `all` or `filter`: what the palette is open for. */
 export const palette = signal('');
 export const help = signal(false);
+/** What was typed before the palette stood: it takes it as its beginning. */
+export const early = { text: '' };
 export const letters = signal(remembered('letters') !== 'off');
 
 function remembered(name) {
@@ -55,7 +74,13 @@ export function start() {
 function press(event) {
   if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === 'k') {
     event.preventDefault();
+    early.text = '';
     palette.value = palette.value ? '' : 'all';
+    return;
+  }
+  if (palette.value && !document.querySelector('dialog[open]')) {
+    if (event.key.length === 1 && !event.ctrlKey && !event.metaKey) early.text += event.key;
+    event.preventDefault();
     return;
   }
   const at = event.target;
@@ -79,8 +104,20 @@ function press(event) {
   if (event.key === 'Escape') return void click(event, 'Escape');
   if (!letters.value && event.key !== '?') return;
   if (event.key === ' ' && at.closest('button, a, summary')) return;
-  const own = { j: () => move(event, 1), k: () => move(event, -1), g: wait, d: nextTheme, '?': () => { help.value = true; },
-    f: () => { palette.value = 'filter'; }, '/': () => search(event) }[event.key];
+  const own = {
+    j: () => move(event, 1),
+    k: () => move(event, -1),
+    g: wait,
+    d: nextTheme,
+    '?': () => {
+      help.value = true;
+    },
+    f: () => {
+      early.text = '';
+      palette.value = 'filter';
+    },
+    '/': () => search(event),
+  }[event.key];
   if (own) {
     own();
     if (event.key !== 'j' && event.key !== 'k') event.preventDefault();
@@ -121,7 +158,9 @@ function move(event, by, arrows = false) {
   const at = rows.indexOf(document.activeElement);
   if (!rows.length || (arrows && at < 0)) return;
   event.preventDefault();
-  const chosen = rows.findIndex((row) => row.getAttribute('aria-selected') === 'true' || row.getAttribute('aria-current') === 'true');
+  const chosen = rows.findIndex(
+    (row) => row.getAttribute('aria-selected') === 'true' || row.getAttribute('aria-current') === 'true',
+  );
   const from = at >= 0 ? at : chosen >= 0 ? chosen : by > 0 ? -1 : rows.length;
   const next = rows[Math.max(0, Math.min(rows.length - 1, from + by))];
   next.focus();

@@ -13,12 +13,10 @@ export const paused = signal(false);
 
 const FIRST_MS = 1_000;
 const MOST_MS = 30_000;
-/** A socket that closes so soon and never spoke is no socket that this gateway has. */
-const REFUSALS_MAX = 2;
 
 let socket = null;
 let tries = 0;
-let refusals = 0;
+let begunBefore = false;
 let timer = 0;
 let nextId = 1;
 const followers = new Map();
@@ -54,14 +52,12 @@ function connect() {
   const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
   const mine = new WebSocket(`${scheme}//${location.host}/rpc`);
   socket = mine;
-  let spoke = false;
   mine.onopen = () => {
     send('system.authenticate', { token: tokenForSocket() }, (answer) => {
       if (answer.error) {
         mine.close();
         return;
       }
-      spoke = true;
       begun();
     });
   };
@@ -71,22 +67,22 @@ function connect() {
     socket = null;
     waiting.clear();
     for (const one of followers.values()) one.id = null;
-    ended(spoke);
+    ended();
   };
 }
 
 function begun() {
-  const again = live.value === 'lost' || live.value === 'polls';
   tries = 0;
-  refusals = 0;
   live.value = 'live';
   up();
   for (const one of followers.values()) subscribe(one);
-  if (again) returns.value += 1;
+  // Whatever happened in between, figures are asked for anew; at the very beginning they are asked for anyway.
+  if (begunBefore) returns.value += 1;
+  begunBefore = true;
 }
 
 /** Is the gateway gone, or does it have no socket for pages? A call by POST tells. */
-async function ended(spoke) {
+async function ended() {
   if (!hasToken() || access.value.asked) {
     live.value = 'off';
     return;
@@ -101,12 +97,12 @@ async function ended(spoke) {
   if (access.value.asked) return;
   const wait = Math.min(MOST_MS, FIRST_MS * 2 ** tries) * (0.8 + 0.4 * Math.random());
   tries += 1;
-  if (reached && !spoke) refusals += 1;
-  if (reached && refusals >= REFUSALS_MAX) {
+  if (reached) {
+    // It answers calls and has no socket for this page: figures are asked for, and the socket is tried again.
     if (live.value === 'lost') returns.value += 1;
     live.value = 'polls';
     up();
-    timer = setTimeout(connect, MOST_MS);
+    timer = setTimeout(connect, wait);
     return;
   }
   live.value = 'lost';

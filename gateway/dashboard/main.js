@@ -18,6 +18,16 @@ import { App } from './shell.jsx';
 import * as keys from './keys.js';
 import * as live from './live.js';
 
+/** A figure that is copied has every digit, whatever its column shows. */
+document.addEventListener('copy', (event) => {
+  const selection = getSelection();
+  const at = selection && selection.anchorNode && selection.anchorNode.parentElement;
+  const figure = at && at.closest('.usd[title]');
+  if (!figure || !figure.contains(selection.focusNode)) return;
+  event.clipboardData.setData('text/plain', figure.title);
+  event.preventDefault();
+});
+
 keys.start();
 live.start();
 render(h(App), document.getElementById('app'));

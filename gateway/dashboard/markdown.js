@@ -32,7 +32,8 @@ export function blocks(text) {
       i += 1;
     } else {
       const some = [];
-      for (; i < lines.length && lines[i].trim() !== '' && !/^(```|#{1,4} |\||[-*] )/.test(lines[i]); i += 1) some.push(lines[i].trim());
+      for (; i < lines.length && lines[i].trim() !== '' && !/^(```|#{1,4} |\||[-*] )/.test(lines[i]); i += 1)
+        some.push(lines[i].trim());
       found.push({ kind: 'text', text: some.join(' ') });
     }
   }
@@ -41,7 +42,10 @@ export function blocks(text) {
 
 /** Cells of a row; `\|` is no border. */
 function cells(line) {
-  return line.replace(/^\||\|\s*$/g, '').split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
+  return line
+    .replace(/^\||\|\s*$/g, '')
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim().replaceAll('\\|', '|'));
 }
 
 /** Code, bold, links and text. A link leads to a page of the guide or to the open net, and nowhere else. */

@@ -122,7 +122,13 @@ async function deliver(calls) {
 
 function errorOf(error, method) {
   const data = error.data || {};
-  return new RpcError({ code: data.code || String(error.code), number: error.code, message: error.message, id: data.id || method, data });
+  return new RpcError({
+    code: data.code || String(error.code),
+    number: error.code,
+    message: error.message,
+    id: data.id || method,
+    data,
+  });
 }
 
 /** One request. `{replies}`, or `{refused}`: nothing of it was answered. */
@@ -133,13 +139,23 @@ async function send(batch, withToken) {
   let body;
   const began = Date.now();
   try {
-    response = await fetch('/rpc', { method: 'POST', headers, body: JSON.stringify(batch), credentials: 'omit', cache: 'no-store',
-      signal: AbortSignal.timeout(WAIT_MS) });
+    response = await fetch('/rpc', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(batch),
+      credentials: 'omit',
+      cache: 'no-store',
+      signal: AbortSignal.timeout(WAIT_MS),
+    });
     body = await response.json();
   } catch (error) {
     const late = error && error.name === 'TimeoutError';
     if (!response || late) down();
-    const message = late ? 'The gateway did not answer in 30 s.' : response ? 'The answer was no JSON.' : 'The gateway cannot be reached.';
+    const message = late
+      ? 'The gateway did not answer in 30 s.'
+      : response
+        ? 'The answer was no JSON.'
+        : 'The gateway cannot be reached.';
     return { refused: new RpcError({ code: response ? 'no_json' : 'no_connection', message }) };
   }
   clock(response, began);

@@ -7,7 +7,8 @@ export const DETAIL = 512;
 const UNITS_A_GRAPHEME = 16;
 
 const DIRECTION = /[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
-const segmenter = typeof Intl !== 'undefined' && Intl.Segmenter ? new Intl.Segmenter(undefined, { granularity: 'grapheme' }) : null;
+const segmenter =
+  typeof Intl !== 'undefined' && Intl.Segmenter ? new Intl.Segmenter(undefined, { granularity: 'grapheme' }) : null;
 
 /** A mark for what has no shape of its own. */
 function mark(character) {

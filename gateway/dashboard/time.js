@@ -4,8 +4,20 @@ import { NONE } from './format.js';
 
 const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 export const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
-const LONG_MONTHS = ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October',
-  'November', 'December'];
+const LONG_MONTHS = [
+  'January',
+  'February',
+  'March',
+  'April',
+  'May',
+  'June',
+  'July',
+  'August',
+  'September',
+  'October',
+  'November',
+  'December',
+];
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
@@ -17,8 +29,15 @@ function parts(at, zone) {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return null;
   const get = (name) => (zone === 'local' ? date[`get${name}`]() : date[`getUTC${name}`]());
-  return { year: get('FullYear'), month: get('Month'), day: get('Date'), weekday: get('Day'), hour: get('Hours'),
-    minute: get('Minutes'), second: get('Seconds') };
+  return {
+    year: get('FullYear'),
+    month: get('Month'),
+    day: get('Date'),
+    weekday: get('Day'),
+    hour: get('Hours'),
+    minute: get('Minutes'),
+    second: get('Seconds'),
+  };
 }
 
 const sameDay = (a, b) => a.year === b.year && a.month === b.month && a.day === b.day;
@@ -59,7 +78,8 @@ export function day(at, zone = 'utc') {
 }
 
 export const monthName = (at) => LONG_MONTHS[new Date(at).getUTCMonth()];
-export const weekday = (at) => ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'][new Date(at).getUTCDay()];
+export const weekday = (at) =>
+  ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'][new Date(at).getUTCDay()];
 export const dayStart = (at) => Math.floor(at / DAY) * DAY;
 export const iso = (at) => new Date(at).toISOString();
 
@@ -109,4 +129,11 @@ export function bucketName(at, step, now, zone = 'utc') {
   const one = parts(at, step === 'day' ? 'utc' : zone);
   const name = `${WEEKDAYS[one.weekday]} ${one.day} ${MONTHS[one.month]}`;
   return step === 'day' ? name : `${name} ${two(one.hour)}:${two(one.minute)}`;
+}
+
+/** From when to when a list of entries goes: to the end of the minute that runs. */
+export function period(query, at) {
+  const minute = Math.floor(at / MINUTE) * MINUTE;
+  const range = span(query, minute, '24h');
+  return { from: iso(range.from), to: iso(range.fixed ? range.to : Math.max(range.to, minute + MINUTE)) };
 }

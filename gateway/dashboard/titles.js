@@ -7,8 +7,24 @@ export const GROUPS = [
   ['Books', ['alerts', 'ledger', 'audit', 'guide']],
 ];
 
-export const TITLES = { now: 'Now', spend: 'Spend', who: 'Who', sessions: 'Sessions', calls: 'Calls', budgets: 'Budgets', rates: 'Rates', keys: 'Keys',
-  policies: 'Policies', providers: 'Providers', prices: 'Prices', mcp: 'MCP', plugins: 'Plugins', alerts: 'Alerts', ledger: 'Ledger', audit: 'Audit',
-  guide: 'Guide' };
+export const TITLES = {
+  now: 'Now',
+  spend: 'Spend',
+  who: 'Who',
+  sessions: 'Sessions',
+  calls: 'Calls',
+  budgets: 'Budgets',
+  rates: 'Rates',
+  keys: 'Keys',
+  policies: 'Policies',
+  providers: 'Providers',
+  prices: 'Prices',
+  mcp: 'MCP',
+  plugins: 'Plugins',
+  alerts: 'Alerts',
+  ledger: 'Ledger',
+  audit: 'Audit',
+  guide: 'Guide',
+};
 
 export const TABS = ['now', 'spend', 'sessions', 'budgets'];

@@ -12,7 +12,15 @@ const keyOf = (tree) => `${tree.session.tenant}/${tree.session.id}`;
 
 function walk(step, depth, rails, last, rows, closed) {
   const open = step.steps && !closed.has(step.key);
-  rows.push({ step, key: step.key || (step.ids && step.ids[0]) || `${depth}-${rows.length}`, depth, rails, last, open, group: Boolean(step.steps) });
+  rows.push({
+    step,
+    key: step.key || (step.ids && step.ids[0]) || `${depth}-${rows.length}`,
+    depth,
+    rails,
+    last,
+    open,
+    group: Boolean(step.steps),
+  });
   if (!open) return;
   step.steps.forEach((one, i) => {
     const isLast = i === step.steps.length - 1;
@@ -30,13 +38,23 @@ export function labelOf(entry) {
 /** A tree of one level: entries in the order of time. */
 export function fromEntries(session, entries) {
   const steps = entries.map((entry) => ({
-    kind: entry.operation === 'tool' ? 'tool' : 'call', label: labelOf(entry), model: entry.model, calls: 1, ids: [entry.id], first: entry.at,
-    last: new Date(Date.parse(entry.at) + entry.duration_ms).toISOString(), usage: entry.usage, cost_usd: entry.cost_usd, status: entry.status, estimated: entry.estimated,
+    kind: entry.operation === 'tool' ? 'tool' : 'call',
+    label: labelOf(entry),
+    model: entry.model,
+    calls: 1,
+    ids: [entry.id],
+    first: entry.at,
+    last: new Date(Date.parse(entry.at) + entry.duration_ms).toISOString(),
+    usage: entry.usage,
+    cost_usd: entry.cost_usd,
+    status: entry.status,
+    estimated: entry.estimated,
   }));
   return { session, sums: { calls: session.calls, cost_usd: session.cost_usd, usage: undefined }, steps };
 }
 
-export const readOf = (usage) => (usage ? Object.entries(usage).reduce((all, [kind, n]) => (/^(input|cache)/.test(kind) ? all + n : all), 0) : undefined);
+export const readOf = (usage) =>
+  usage ? Object.entries(usage).reduce((all, [kind, n]) => (/^(input|cache)/.test(kind) ? all + n : all), 0) : undefined;
 export const writtenOf = (usage) => (usage ? usage.output || 0 : undefined);
 export const cachedOf = (usage) => (readOf(usage) > 0 ? (usage.cache_read || 0) / readOf(usage) : NaN);
 
@@ -48,7 +66,9 @@ export function extent(tree, now) {
 }
 
 function lasts(tree) {
-  return (tree.steps || []).flatMap((step) => (step.steps ? lasts(step) : [Date.parse(step.last)])).filter((at) => !Number.isNaN(at));
+  return (tree.steps || [])
+    .flatMap((step) => (step.steps ? lasts(step) : [Date.parse(step.last)]))
+    .filter((at) => !Number.isNaN(at));
 }
 
 /** Steps one after the other that are the same call: `[first row, last row, times]`, for the bracket. */

@@ -2,8 +2,25 @@
 // secret ever stands there. Pure; `route.js` keeps it and the browser's history together.
 
 /** Views by their path. */
-export const VIEWS = ['now', 'spend', 'who', 'sessions', 'calls', 'budgets', 'rates', 'keys', 'policies', 'providers', 'prices',
-  'mcp', 'plugins', 'alerts', 'ledger', 'audit', 'guide'];
+export const VIEWS = [
+  'now',
+  'spend',
+  'who',
+  'sessions',
+  'calls',
+  'budgets',
+  'rates',
+  'keys',
+  'policies',
+  'providers',
+  'prices',
+  'mcp',
+  'plugins',
+  'alerts',
+  'ledger',
+  'audit',
+  'guide',
+];
 
 /** What entries can be filtered by. */
 export const FILTERS = ['tenant', 'agent', 'session', 'user', 'task', 'model', 'provider', 'key', 'tool'];

@@ -20,6 +20,7 @@ pub const PAGES: &[Page] = pages![
     "budgets",
     "cli",
     "clients",
+    "deploy",
     "estimates",
     "fetched",
     "mcp",

@@ -26,6 +26,7 @@ mod cli_terminal;
 mod clocks;
 mod contradictions;
 mod cutting;
+mod deploy;
 mod desync;
 mod dialects;
 mod door;

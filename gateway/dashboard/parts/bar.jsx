@@ -8,16 +8,30 @@ const known = (text) => (text === undefined || text === null ? null : pixels(tex
 
 /** `row` has `limit, spent, held, overage` and, where the gateway knows them, `forecast, forecast_low, forecast_high, soft`. */
 export function BudgetBar({ row, tall = false, label = '' }) {
-  const at = shares({ limit: pixels(row.limit), spent: pixels(row.spent), held: pixels(row.held), overage: pixels(row.overage),
-    low: known(row.forecast_low), forecast: known(row.forecast), high: known(row.forecast_high), soft: row.soft || [] });
+  const at = shares({
+    limit: pixels(row.limit),
+    spent: pixels(row.spent),
+    held: pixels(row.held),
+    overage: pixels(row.overage),
+    low: known(row.forecast_low),
+    forecast: known(row.forecast),
+    high: known(row.forecast_high),
+    soft: row.soft || [],
+  });
   const percent = (value) => `${value.toFixed(2)}%`;
   return (
     <div class={`budget${tall ? ' tall' : ''}`} role="img" aria-label={label}>
       <i class="track" />
       {at.spent > 0 && <i class="part spent" style={{ width: percent(at.spent) }} />}
-      {pixels(row.held) > 0 && <i class="part heldpart hatch" style={{ left: percent(Math.min(at.held.at, 99)), width: percent(at.held.width) }} />}
-      {pixels(row.overage) > 0 && <i class="part overpart" style={{ left: percent(Math.min(at.over.at, 98)), width: percent(at.over.width) }} />}
-      {at.ticks.map((tick) => <i key={tick} class="tick" style={{ left: percent(tick) }} />)}
+      {pixels(row.held) > 0 && (
+        <i class="part heldpart hatch" style={{ left: percent(Math.min(at.held.at, 99)), width: percent(at.held.width) }} />
+      )}
+      {pixels(row.overage) > 0 && (
+        <i class="part overpart" style={{ left: percent(Math.min(at.over.at, 98)), width: percent(at.over.width) }} />
+      )}
+      {at.ticks.map((tick) => (
+        <i key={tick} class="tick" style={{ left: percent(tick) }} />
+      ))}
       {at.band && <i class="band" style={{ left: percent(at.band.at), width: percent(at.band.width) }} />}
       {at.forecast !== null && <i class={`point${at.beyond ? ' warn' : ''}`} style={{ left: percent(at.forecast) }} />}
       <i class="limit" />

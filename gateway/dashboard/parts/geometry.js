@@ -68,3 +68,24 @@ export function path(points) {
 export function between(upper, lower) {
   return upper.length ? `${path(upper)}${path([...lower].reverse()).replace('M', 'L')}Z` : '';
 }
+
+/** How much of the logarithmic axis is below the least power of ten that it shows. */
+const DECADES = 4;
+
+/** Shares of an axis' height: straight, or by powers of ten, from 0 all the same. */
+export function scale(most, log = false) {
+  if (!log) return (value) => value / most;
+  const unit = most / 10 ** DECADES;
+  return (value) => Math.log10(1 + Math.max(0, value) / unit) / Math.log10(1 + most / unit);
+}
+
+export function logTicks(most) {
+  const top = Math.ceil(Math.log10(most));
+  return [0, ...Array.from({ length: 4 }, (_, i) => 10 ** (top - 3 + i))];
+}
+
+/** Is one value so far above the others that they cannot be seen beside it? */
+export function isOutlying(values, times = 20) {
+  const some = values.filter((value) => value > 0).sort((a, b) => a - b);
+  return some.length > 2 && some[some.length - 1] > times * some[Math.floor((some.length - 1) / 2)];
+}

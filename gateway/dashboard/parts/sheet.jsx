@@ -53,15 +53,33 @@ function Open({ what }) {
     }
   };
   return (
-    <dialog ref={ref} class="floats" aria-labelledby="sheet-title" onClose={close} onClick={(event) => event.target === ref.current && ref.current.close()}>
+    <dialog
+      ref={ref}
+      class="floats"
+      aria-labelledby="sheet-title"
+      onClose={close}
+      onClick={(event) => event.target === ref.current && ref.current.close()}>
       <form class="sheet" onSubmit={run}>
-        <h2 class="title" id="sheet-title">{what.title}</h2>
+        <h2 class="title" id="sheet-title">
+          {what.title}
+        </h2>
         {what.body}
-        {error && <p class="refused" role="alert"><i class="glyph stop" aria-hidden="true">✕</i> {error.message} <span class="mono">{error.code}</span></p>}
+        {error && (
+          <p class="refused" role="alert">
+            <i class="glyph stop" aria-hidden="true">
+              ✕
+            </i>{' '}
+            {error.message} <span class="mono">{error.code}</span>
+          </p>
+        )}
         {down && <p class="warnx">There is no connection: nothing can be changed now.</p>}
         <div class="row-of">
-          <button type="button" class="button" onClick={() => ref.current.close()}>Leave it</button>
-          <button class={`button ${what.danger ? 'kill' : 'main'}`} aria-disabled={busy || down}>{what.verb}</button>
+          <button type="button" class="button" onClick={() => ref.current.close()}>
+            Leave it
+          </button>
+          <button class={`button ${what.danger ? 'kill' : 'main'}`} aria-disabled={busy || down}>
+            {what.verb}
+          </button>
         </div>
       </form>
     </dialog>
@@ -73,10 +91,13 @@ export function Said() {
   const [, tick] = useState(0);
   useEffect(() => {
     if (!now) return undefined;
-    const timer = setTimeout(() => {
-      if (said.value === now) said.value = null;
-      tick((n) => n + 1);
-    }, Math.max(0, now.until - Date.now()));
+    const timer = setTimeout(
+      () => {
+        if (said.value === now) said.value = null;
+        tick((n) => n + 1);
+      },
+      Math.max(0, now.until - Date.now()),
+    );
     return () => clearTimeout(timer);
   }, [now]);
   const undo = async () => {
@@ -90,7 +111,25 @@ export function Said() {
   };
   return (
     <div role="status" aria-live="polite">
-      {now && <div class="toast floats"><span>{now.text}</span>{now.undo ? <button type="button" class="button" onClick={undo}>Undo</button> : <button type="button" class="button" onClick={() => { said.value = null; }}>Close</button>}</div>}
+      {now && (
+        <div class="toast floats">
+          <span>{now.text}</span>
+          {now.undo ? (
+            <button type="button" class="button" onClick={undo}>
+              Undo
+            </button>
+          ) : (
+            <button
+              type="button"
+              class="button"
+              onClick={() => {
+                said.value = null;
+              }}>
+              Close
+            </button>
+          )}
+        </div>
+      )}
     </div>
   );
 }
@@ -98,8 +137,35 @@ export function Said() {
 /** A field with its name above it. */
 export function Field({ label, name, value, type = 'text', before, options, onInput, required, placeholder, rows }) {
   const control = options ? (
-    <select name={name} value={value} onChange={onInput}>{options.map(([key, text]) => <option key={key} value={key} selected={key === value}>{text}</option>)}</select>
-  ) : rows ? <textarea name={name} rows={rows} value={value} onInput={onInput} required={required} spellcheck={false} class="mono" />
-    : <input name={name} type={type} value={value} onInput={onInput} required={required} placeholder={placeholder} autocomplete="off" spellcheck={false} inputMode={before === '$' ? 'decimal' : undefined} />;
-  return <label class="labelled">{label}<span class={`field${rows ? ' tall' : ''}`}>{before && <span class="faint">{before}</span>}{control}</span></label>;
+    <select name={name} value={value} onChange={onInput}>
+      {options.map(([key, text]) => (
+        <option key={key} value={key} selected={key === value}>
+          {text}
+        </option>
+      ))}
+    </select>
+  ) : rows ? (
+    <textarea name={name} rows={rows} value={value} onInput={onInput} required={required} spellcheck={false} class="mono" />
+  ) : (
+    <input
+      name={name}
+      type={type}
+      value={value}
+      onInput={onInput}
+      required={required}
+      placeholder={placeholder}
+      autocomplete="off"
+      spellcheck={false}
+      inputMode={before === '$' ? 'decimal' : undefined}
+    />
+  );
+  return (
+    <label class="labelled">
+      {label}
+      <span class={`field${rows ? ' tall' : ''}`}>
+        {before && <span class="faint">{before}</span>}
+        {control}
+      </span>
+    </label>
+  );
 }

@@ -13,13 +13,30 @@ export function Skeleton({ rows = 8, headline = false }) {
     const timer = setTimeout(() => setShown(true), 150);
     return () => clearTimeout(timer);
   }, []);
-  if (!shown) return <div aria-busy="true" class="sr">Loading</div>;
+  if (!shown)
+    return (
+      <div aria-busy="true" class="sr">
+        Loading
+      </div>
+    );
   return (
     <div aria-busy="true" aria-label="Loading" role="status">
-      {headline && <><span class="bone" style={{ width: '80px' }} /><span class="bone big" /><span class="bone" style={{ width: '140px', marginBottom: '24px' }} /></>}
-      <div class="bones">{Array.from({ length: rows }, (_, i) => (
-        <div key={i}><span class="bone" style={{ width: '32px' }} /><span class="bone" style={{ width: `${60 + ((i * 37) % 60)}px` }} /><span class="bone" /></div>
-      ))}</div>
+      {headline && (
+        <>
+          <span class="bone" style={{ width: '80px' }} />
+          <span class="bone big" />
+          <span class="bone" style={{ width: '140px', marginBottom: '24px' }} />
+        </>
+      )}
+      <div class="bones">
+        {Array.from({ length: rows }, (_, i) => (
+          <div key={i}>
+            <span class="bone" style={{ width: '32px' }} />
+            <span class="bone" style={{ width: `${60 + ((i * 37) % 60)}px` }} />
+            <span class="bone" />
+          </div>
+        ))}
+      </div>
     </div>
   );
 }
@@ -31,7 +48,13 @@ export function Empty({ title, children, line, guide, topic }) {
       <h2>{title}</h2>
       {children && <p>{children}</p>}
       {line && <CopyLine line={line} />}
-      {guide && <p class="cap"><a href={`/guide/${topic}`}>{guide}: Guide, {topic}</a></p>}
+      {guide && (
+        <p class="cap">
+          <a href={`/guide/${topic}`}>
+            {guide}: Guide, {topic}
+          </a>
+        </p>
+      )}
     </div>
   );
 }
@@ -54,7 +77,18 @@ export function Failure({ error, retry }) {
       <h2>{error.code === 'unknown_method' ? 'Not known to this gateway.' : error.message}</h2>
       <p>{MEANING[error.code] || 'Nothing was changed by it.'}</p>
       {LINE[error.code] && <CopyLine line={LINE[error.code]} />}
-      <p class="cap"><span class="mono">{error.code}</span> · <span class="mono">{error.id}</span>{retry && <> · <button type="button" class="state" data-key="r" onClick={retry}><u>Try again</u></button></>}</p>
+      <p class="cap">
+        <span class="mono">{error.code}</span> · <span class="mono">{error.id}</span>
+        {retry && (
+          <>
+            {' '}
+            ·{' '}
+            <button type="button" class="state" data-key="r" onClick={retry}>
+              <u>Try again</u>
+            </button>
+          </>
+        )}
+      </p>
     </div>
   );
 }
@@ -72,9 +106,16 @@ export function Lost() {
   const wait = Math.max(0, Math.ceil((link.value.next - Date.now()) / 1000));
   return (
     <div class="lost">
-      <span role="status" aria-live="polite"><i class="glyph" aria-hidden="true">▲</i> <b>No connection since {moment(link.value.since, now())}.</b></span>
+      <span role="status" aria-live="polite">
+        <i class="glyph" aria-hidden="true">
+          ▲
+        </i>{' '}
+        <b>No connection since {moment(link.value.since, now())}.</b>
+      </span>
       <span>{link.value.next ? `Next try in ${wait} s` : 'Trying'}. Figures are as of then.</span>
-      <button type="button" class="button" data-key="r" onClick={tryNow}>Try now <kbd aria-hidden="true">r</kbd></button>
+      <button type="button" class="button" data-key="r" onClick={tryNow}>
+        Try now <kbd aria-hidden="true">r</kbd>
+      </button>
     </div>
   );
 }
@@ -101,12 +142,28 @@ export function TokenForm() {
   return (
     <form class="told" onSubmit={act}>
       <h2>{reason ? 'The token does not open any more.' : 'This gateway asks for a token.'}</h2>
-      <p>One of <span class="mono">control.tokens</span> in its configuration. It is kept for this tab alone.</p>
+      <p>
+        One of <span class="mono">control.tokens</span> in its configuration. It is kept for this tab alone.
+      </p>
       <div class="copyline">
-        <label class="field"><span class="sr">Token</span><input name="token" type="password" autocomplete="off" spellcheck={false} required autofocus /></label>
-        <button class="button main" disabled={busy}>Open</button>
+        <label class="field">
+          <span class="sr">Token</span>
+          <input name="token" type="password" autocomplete="off" spellcheck={false} required autofocus />
+        </label>
+        <button class="button main" disabled={busy}>
+          Open
+        </button>
       </div>
-      <p class="refused" role="alert">{said && <><i class="glyph stop" aria-hidden="true">✕</i> {said}</>}</p>
+      <p class="refused" role="alert">
+        {said && (
+          <>
+            <i class="glyph stop" aria-hidden="true">
+              ✕
+            </i>{' '}
+            {said}
+          </>
+        )}
+      </p>
     </form>
   );
 }
@@ -129,7 +186,8 @@ export function LiveState({ paused }) {
   };
   return (
     <button type="button" class="state" data-key=" " aria-pressed={paused.value} title="Pause or go on (Space)" onClick={act}>
-      <span class={`dot ${state === 'live' ? '' : state === 'lost' ? 'warn' : 'hollow'}`} />{words[state]}
+      <span class={`dot ${state === 'live' ? '' : state === 'lost' ? 'warn' : 'hollow'}`} />
+      {words[state]}
     </button>
   );
 }

@@ -22,11 +22,30 @@ const AHEAD = 12;
 const WINDOWED_FROM = 60;
 
 /**
- * Columns: `{key, head, num, cell(row), value(row), sort: 'text'|'money'|'number', phone: 1..5, class, csv}`.
+ * Columns: `{key, head, num, cell(row), value(row), sort: 'text'|'money'|'number', phone: 1..5, far, class, csv}`. `far`: left out in
+ * windows that are no phone's and not wide.
  * `phone`: 1 top left, 2 top right, 3 and 4 below them, 5 a line of its own; without, it is left out there.
  * `open(row)`: the address of a row. `id(row)`: what it is told apart by. `sum`: cells by column for the row of all pages.
+ * `whole()`: all rows of the filter, where not all of them are here.
  */
-export function Table({ columns: all, rows, id, open, sum, sort, selected, rowClass, label, onSelect, paged = true, name = 'sort', file, footer, height = ROW_PX }) {
+export function Table({
+  columns: all,
+  rows,
+  id,
+  open,
+  sum,
+  sort,
+  selected,
+  rowClass,
+  label,
+  onSelect,
+  whole,
+  paged = true,
+  name = 'sort',
+  file,
+  footer,
+  height = ROW_PX,
+}) {
   const { query } = route.value;
   const columns = narrow.value ? all.filter((column) => column.phone) : all;
   const order = query[name] || sort || '';
@@ -39,34 +58,69 @@ export function Table({ columns: all, rows, id, open, sum, sort, selected, rowCl
       <table class="fold" role="table" aria-label={label}>
         <Heads columns={columns} order={order} name={name} />
         <Body {...{ columns, rows: shown, id, open, selected, rowClass, onSelect, height }} />
-        {sum && <tbody><tr class="sum">{columns.map((column) => (
-          <td key={column.key} class={classOf(column)} data-p={column.phone}>{sum[column.key]}</td>
-        ))}</tr></tbody>}
+        {sum && (
+          <tbody>
+            <tr class="sum">
+              {columns.map((column) => (
+                <td key={column.key} class={classOf(column)} data-p={column.phone}>
+                  {sum[column.key]}
+                </td>
+              ))}
+            </tr>
+          </tbody>
+        )}
       </table>
-      {(pages > 1 || file || footer) && <div class="pager">
-        {footer}
-        {pages > 1 && <Pages page={Math.min(page, pages)} pages={pages} total={sorted.length} />}
-        {file && <span class="right"><button type="button" class="state" data-key="e" onClick={() => download(file, all, sorted)}>CSV <kbd aria-hidden="true">e</kbd></button></span>}
-      </div>}
+      {(pages > 1 || file || footer) && (
+        <div class="pager">
+          {footer}
+          {pages > 1 && <Pages page={Math.min(page, pages)} pages={pages} total={sorted.length} />}
+          {file && (
+            <span class="right">
+              <button
+                type="button"
+                class="state"
+                data-key="e"
+                onClick={async () => download(file, all, whole ? await whole() : sorted)}>
+                CSV <kbd aria-hidden="true">e</kbd>
+              </button>
+            </span>
+          )}
+        </div>
+      )}
     </>
   );
 }
 
-const classOf = (column) => [column.num ? 'num' : 'name', column.class || ''].join(' ').trim();
+const classOf = (column) => [column.num ? 'num' : 'name', column.class || '', column.far ? 'far' : ''].join(' ').trim();
 
 function Heads({ columns, order, name }) {
   const down = order.startsWith('-');
   const by = order.replace(/^-/, '');
   return (
-    <thead><tr>{columns.map((column) => {
-      const is = by === column.key && column.sort;
-      const next = is ? (down ? column.key : `-${column.key}`) : column.num ? `-${column.key}` : column.key;
-      return (
-        <th key={column.key} scope="col" class={column.num ? 'num' : undefined} aria-sort={is ? (down ? 'descending' : 'ascending') : undefined}>
-          {column.sort ? <a href={here({ [name]: next, page: null })}>{column.head}{is ? (down ? ' ↓' : ' ↑') : ''}</a> : column.head || <span class="sr">{column.spoken || column.key}</span>}
-        </th>
-      );
-    })}</tr></thead>
+    <thead>
+      <tr>
+        {columns.map((column) => {
+          const is = by === column.key && column.sort;
+          const next = is ? (down ? column.key : `-${column.key}`) : column.num ? `-${column.key}` : column.key;
+          return (
+            <th
+              key={column.key}
+              scope="col"
+              class={[column.num ? 'num' : '', column.far ? 'far' : ''].join(' ').trim() || undefined}
+              aria-sort={is ? (down ? 'descending' : 'ascending') : undefined}>
+              {column.sort ? (
+                <a href={here({ [name]: next, page: null })}>
+                  {column.head}
+                  {is ? (down ? ' ↓' : ' ↑') : ''}
+                </a>
+              ) : (
+                column.head || <span class="sr">{column.spoken || column.key}</span>
+              )}
+            </th>
+          );
+        })}
+      </tr>
+    </thead>
   );
 }
 
@@ -93,12 +147,22 @@ function Body({ columns, rows, id, open, selected, rowClass, onSelect, height })
     };
   }, [windowed, rows.length, height]);
   const [from, to] = windowed ? range : [0, rows.length];
-  const gap = (size) => size > 0 && <tr aria-hidden="true"><td class="pad" colSpan={columns.length} style={{ height: `${size * height}px` }} /></tr>;
+  const gap = (size) =>
+    size > 0 && (
+      <tr aria-hidden="true">
+        <td class="pad" colSpan={columns.length} style={{ height: `${size * height}px` }} />
+      </tr>
+    );
   return (
     <tbody ref={ref}>
       {gap(from)}
       {rows.slice(from, to).map((row) => {
-        if (row.group) return <tr class="group" key={`group ${row.group}`}><td colSpan={columns.length}>{row.group}</td></tr>;
+        if (row.group)
+          return (
+            <tr class="group" key={`group ${row.group}`}>
+              <td colSpan={columns.length}>{row.group}</td>
+            </tr>
+          );
         const key = id(row);
         const address = open && open(row);
         const act = (event) => {
@@ -107,9 +171,19 @@ function Body({ columns, rows, id, open, selected, rowClass, onSelect, height })
           else if (address) go(address);
         };
         return (
-          <tr key={key} data-row data-href={address || undefined} tabIndex={address || onSelect ? 0 : undefined} class={rowClass && rowClass(row)}
-            aria-selected={selected !== undefined ? key === selected : undefined} onClick={act}>
-            {columns.map((column) => <td key={column.key} class={classOf(column)} data-p={column.phone}>{column.cell(row)}</td>)}
+          <tr
+            key={key}
+            data-row
+            data-href={address || undefined}
+            tabIndex={address || onSelect ? 0 : undefined}
+            class={rowClass && rowClass(row)}
+            aria-selected={selected !== undefined ? key === selected : undefined}
+            onClick={act}>
+            {columns.map((column) => (
+              <td key={column.key} class={classOf(column)} data-p={column.phone}>
+                {column.cell(row)}
+              </td>
+            ))}
           </tr>
         );
       })}
@@ -121,7 +195,9 @@ function Body({ columns, rows, id, open, selected, rowClass, onSelect, height })
 function Pages({ page, pages, total }) {
   return (
     <nav aria-label="Pages" class="row-of">
-      <span>{count((page - 1) * PAGE + 1)} to {count(Math.min(page * PAGE, total))} of {count(total)}</span>
+      <span>
+        {count((page - 1) * PAGE + 1)} to {count(Math.min(page * PAGE, total))} of {count(total)}
+      </span>
       {page > 1 && <a href={here({ page: page === 2 ? null : page - 1 })}>Earlier page</a>}
       {page < pages && <a href={here({ page: page + 1 })}>Next page</a>}
     </nav>
@@ -131,8 +207,17 @@ function Pages({ page, pages, total }) {
 /** All rows of the filter, as a file; cells that a spreadsheet would reckon with are made text. */
 function download(file, columns, rows) {
   const told = columns.filter((column) => column.csv !== false);
-  const cells = rows.filter((row) => !row.group).map((row) => told.map((column) => (column.value ? column.value(row) : row[column.key])));
-  save(`${file}.csv`, 'text/csv', csv(told.map((column) => column.head || column.key), cells));
+  const cells = rows
+    .filter((row) => !row.group)
+    .map((row) => told.map((column) => (column.value ? column.value(row) : row[column.key])));
+  save(
+    `${file}.csv`,
+    'text/csv',
+    csv(
+      told.map((column) => column.head || column.key),
+      cells,
+    ),
+  );
 }
 
 export function save(name, type, text) {

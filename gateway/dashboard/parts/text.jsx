@@ -8,13 +8,21 @@ import { cut, DETAIL, middle, ROW } from '../text.js';
 export function Name({ of, most = ROW, none = NONE, mono = false }) {
   if (of === undefined || of === null || of === '') return <span class="none">{none}</span>;
   const shown = cut(of, most);
-  return <bdi class={mono ? 'mono' : undefined} title={shown.endsWith('…') ? cut(of, DETAIL) : undefined}>{shown}</bdi>;
+  return (
+    <bdi class={mono ? 'mono' : undefined} title={shown.endsWith('…') ? cut(of, DETAIL) : undefined}>
+      {shown}
+    </bdi>
+  );
 }
 
 /** An id or a fingerprint: both ends tell it apart. */
 export function Id({ of, most = 18 }) {
   if (!of) return <span class="none">{NONE}</span>;
-  return <bdi class="mono" title={cut(of, DETAIL)}>{middle(of, most)}</bdi>;
+  return (
+    <bdi class="mono" title={cut(of, DETAIL)}>
+      {middle(of, most)}
+    </bdi>
+  );
 }
 
 export const None = () => <span class="none">{NONE}</span>;
@@ -31,8 +39,14 @@ export function Usd({ of, places = 2, cents = false, plus = false, quiet = false
   const sign = parts.sign || (plus && !isZero ? '+' : '');
   return (
     <span class={`usd${quiet ? ' quiet' : ''}${isZero && !more.includes('headline') ? ' zero' : ''} ${more}`} title={exact(of)}>
-      {estimated && <span role="img" title={estimated} aria-label="estimated">≈ </span>}
-      {sign}{parts.whole}{grey ? <span class="cents">{parts.cents}</span> : parts.cents}
+      {estimated && (
+        <span role="img" title={estimated} aria-label="estimated">
+          ≈{' '}
+        </span>
+      )}
+      {sign}
+      {parts.whole}
+      {grey ? <span class="cents">{parts.cents}</span> : parts.cents}
     </span>
   );
 }
@@ -44,9 +58,21 @@ export function Amount({ of, unit, cents = false, quiet = false }) {
   return <span class={text === NONE ? 'none' : `usd${quiet ? ' quiet' : ''}`}>{text}</span>;
 }
 
-export const Warn = ({ label = 'warning' }) => <i class="glyph warn" role="img" aria-label={label}>▲</i>;
-export const Stop = ({ label = 'refused' }) => <i class="glyph stop" role="img" aria-label={label}>✕</i>;
-export const Loop = ({ label = 'loop' }) => <i class="glyph warn" role="img" aria-label={label}>↻</i>;
+export const Warn = ({ label = 'warning' }) => (
+  <i class="glyph warn" role="img" aria-label={label}>
+    ▲
+  </i>
+);
+export const Stop = ({ label = 'refused' }) => (
+  <i class="glyph stop" role="img" aria-label={label}>
+    ✕
+  </i>
+);
+export const Loop = ({ label = 'loop' }) => (
+  <i class="glyph warn" role="img" aria-label={label}>
+    ↻
+  </i>
+);
 export const Held = () => <span class="sq held" role="img" aria-label="held" />;
 
 export async function copy(text) {
@@ -64,8 +90,12 @@ export function CopyLine({ line }) {
   const act = async () => setDone((await copy(line)) ? 'Copied' : 'Select it by hand');
   return (
     <div class="copyline">
-      <code class="mono" tabIndex={0}>{line}</code>
-      <button type="button" class="button" data-key="c" onClick={act}>{done || 'Copy'} <kbd aria-hidden="true">c</kbd></button>
+      <code class="mono" tabIndex={0}>
+        {line}
+      </code>
+      <button type="button" class="button" data-key="c" onClick={act}>
+        {done || 'Copy'} <kbd aria-hidden="true">c</kbd>
+      </button>
     </div>
   );
 }

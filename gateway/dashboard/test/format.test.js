@@ -57,7 +57,10 @@ test('cents are apart only from a dollar on', () => {
 });
 
 test('axes, tokens, changes and ages are short', () => {
-  assert.deepEqual([0, 500, 1000, 1500, 2e6].map((n) => axis(n)), ['$0', '$500', '$1k', '$1.5k', '$2M']);
+  assert.deepEqual(
+    [0, 500, 1000, 1500, 2e6].map((n) => axis(n)),
+    ['$0', '$500', '$1k', '$1.5k', '$2M'],
+  );
   assert.deepEqual([18204, 999999, 2.78e6, 206e6, 1.62e9].map(compact), ['18,204', '999,999', '2.78M', '206M', '1.62B']);
   assert.equal(change('110.7', '100'), '+10.7 %');
   assert.equal(change('95.8', '100'), '−4.2 %');

@@ -22,5 +22,8 @@ test('a path that is no view is said to be none, and one of the guide keeps its 
 });
 
 test('filters are those that entries have, and nothing else of the query', () => {
-  assert.deepEqual(filtersOf({ agent: 'a', 'tag:team': 'ml', sort: '-cost', token: 'x', page: '2' }), { agent: 'a', 'tag:team': 'ml' });
+  assert.deepEqual(filtersOf({ agent: 'a', 'tag:team': 'ml', sort: '-cost', token: 'x', page: '2' }), {
+    agent: 'a',
+    'tag:team': 'ml',
+  });
 });

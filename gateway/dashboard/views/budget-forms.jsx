@@ -22,7 +22,10 @@ function useTrial(method, params) {
     if (!params) return undefined;
     let gone = false;
     const timer = setTimeout(() => {
-      call(method, { ...params, dry_run: true }).then((value) => !gone && setTrial({ value }), (error) => !gone && setTrial({ error }));
+      call(method, { ...params, dry_run: true }).then(
+        (value) => !gone && setTrial({ value }),
+        (error) => !gone && setTrial({ error }),
+      );
     }, QUIET_MS);
     return () => {
       gone = true;
@@ -32,7 +35,8 @@ function useTrial(method, params) {
   return trial;
 }
 
-const undone = (result) => (result.change ? () => change('rule.revert', { change: result.change, note: 'undone in the dashboard' }) : null);
+const undone = (result) =>
+  result.change ? () => change('rule.revert', { change: result.change, note: 'undone in the dashboard' }) : null;
 const isAmount = (text) => decimal(text.replaceAll(',', '')) !== null && !decimal(text.replaceAll(',', '')).isZero;
 const plain = (text) => text.trim().replace(/^\$/, '').replaceAll(',', '');
 
@@ -67,16 +71,29 @@ function TopUp({ row }) {
   };
   return (
     <form class="form" onSubmit={send}>
-      <h3 class="cap"><b>Top up</b></h3>
+      <h3 class="cap">
+        <b>Top up</b>
+      </h3>
       <div class="pair">
-        <Field label="Amount" name="amount" before={row.unit === 'usd' ? '$' : ''} value={amount} onInput={(event) => setAmount(event.target.value)} />
+        <Field
+          label="Amount"
+          name="amount"
+          before={row.unit === 'usd' ? '$' : ''}
+          value={amount}
+          onInput={(event) => setAmount(event.target.value)}
+        />
         <Field label="Until" name="until" type="date" value={until} onInput={(event) => setUntil(event.target.value)} />
       </div>
       {good && <After row={row} trial={trial} />}
       <Refusal error={error || (trial && trial.error)} />
       <div class="row-of">
-        <button class="button main" aria-disabled={!good || busy || down} data-key="t">{good && words ? `Top up ${row.unit === 'usd' ? limit(plain(amount)) : plain(amount)}` : 'Top up'} <kbd aria-hidden="true">⏎</kbd></button>
-        <a class="button" href={here({ do: 'set' })}>Set limit</a>
+        <button class="button main" aria-disabled={!good || busy || down} data-key="t">
+          {good && words ? `Top up ${row.unit === 'usd' ? limit(plain(amount)) : plain(amount)}` : 'Top up'}{' '}
+          <kbd aria-hidden="true">⏎</kbd>
+        </button>
+        <a class="button" href={here({ do: 'set' })}>
+          Set limit
+        </a>
       </div>
     </form>
   );
@@ -87,7 +104,17 @@ function SetLimit({ row }) {
   const [action, setAction] = useState('block');
   const [error, setError] = useState(null);
   const good = isAmount(plain(amount));
-  const params = good ? { account: row.account, window: row.window, unit: row.unit, limit: plain(amount), action, ...(row.zone && row.zone !== 'UTC' ? { zone: row.zone } : {}), ...(row.soft ? { soft: row.soft } : {}) } : null;
+  const params = good
+    ? {
+        account: row.account,
+        window: row.window,
+        unit: row.unit,
+        limit: plain(amount),
+        action,
+        ...(row.zone && row.zone !== 'UTC' ? { zone: row.zone } : {}),
+        ...(row.soft ? { soft: row.soft } : {}),
+      }
+    : null;
   const trial = useTrial('budget.set', params);
   const below = good && compare(plain(amount), row.spent) < 0;
   const down = link.value.state === 'down';
@@ -100,27 +127,64 @@ function SetLimit({ row }) {
     event.preventDefault();
     if (!good || down) return;
     if (below) {
-      ask({ title: `Lower ${row.name} below what is spent`, verb: `Set ${limit(plain(amount))}`, danger: true, run,
-        body: <p>{usd(row.spent)} is spent already, so it is used up at once: its calls are refused until {row.to ? date(row.to) : 'the limit is raised'}.</p> });
+      ask({
+        title: `Lower ${row.name} below what is spent`,
+        verb: `Set ${limit(plain(amount))}`,
+        danger: true,
+        run,
+        body: (
+          <p>
+            {usd(row.spent)} is spent already, so it is used up at once: its calls are refused until{' '}
+            {row.to ? date(row.to) : 'the limit is raised'}.
+          </p>
+        ),
+      });
       return;
     }
     run().catch(setError);
   };
   return (
     <form class="form" onSubmit={send}>
-      <h3 class="cap"><b>Set limit</b></h3>
+      <h3 class="cap">
+        <b>Set limit</b>
+      </h3>
       <div class="pair">
-        <Field label={`Limit a ${row.window}`} name="limit" before={row.unit === 'usd' ? '$' : ''} value={amount} placeholder={row.limit} onInput={(event) => setAmount(event.target.value)} />
-        <Field label="When it is used up" name="action" value={action} options={ACTIONS} onInput={(event) => setAction(event.target.value)} />
+        <Field
+          label={`Limit a ${row.window}`}
+          name="limit"
+          before={row.unit === 'usd' ? '$' : ''}
+          value={amount}
+          placeholder={row.limit}
+          onInput={(event) => setAmount(event.target.value)}
+        />
+        <Field
+          label="When it is used up"
+          name="action"
+          value={action}
+          options={ACTIONS}
+          onInput={(event) => setAction(event.target.value)}
+        />
       </div>
       {good && <After row={row} trial={trial} />}
       <Refusal error={error || (trial && trial.error)} />
-      <div class="row-of"><button class={`button ${below ? 'kill' : 'main'}`} aria-disabled={!good || down}>{good ? `Set ${limit(plain(amount))}` : 'Set limit'}</button><a class="button" href={here({ do: null })}>Leave it</a></div>
+      <div class="row-of">
+        <button class={`button ${below ? 'kill' : 'main'}`} aria-disabled={!good || down}>
+          {good ? `Set ${limit(plain(amount))}` : 'Set limit'}
+        </button>
+        <a class="button" href={here({ do: null })}>
+          Leave it
+        </a>
+      </div>
     </form>
   );
 }
 
-const ACTIONS = [['block', 'refuse'], ['warn', 'only warn'], ['clamp', 'shorten answers'], ['downgrade', 'go to a cheaper model']];
+const ACTIONS = [
+  ['block', 'refuse'],
+  ['warn', 'only warn'],
+  ['clamp', 'shorten answers'],
+  ['downgrade', 'go to a cheaper model'],
+];
 
 /** The bar after a change, as the gateway reckons it. */
 function After({ row, trial }) {
@@ -129,14 +193,41 @@ function After({ row, trial }) {
   return (
     <div class="after">
       <div class="cap">After it</div>
-      {bar ? <><BudgetBar row={bar} label={`${after.left} left of ${after.limit}`} /><div><b>{usd(after.left)} left of {limit(after.limit)}</b> <span class="soft">· {runsOut({ ...bar, runs_out: after.runs_out_at }, now())}</span></div></>
-        : <div class="soft">{trial && trial.value ? <>The gateway takes it. What is left after it: <None /></> : 'Asking the gateway'}</div>}
+      {bar ? (
+        <>
+          <BudgetBar row={bar} label={`${after.left} left of ${after.limit}`} />
+          <div>
+            <b>
+              {usd(after.left)} left of {limit(after.limit)}
+            </b>{' '}
+            <span class="soft">· {runsOut({ ...bar, runs_out: after.runs_out_at }, now())}</span>
+          </div>
+        </>
+      ) : (
+        <div class="soft">
+          {trial && trial.value ? (
+            <>
+              The gateway takes it. What is left after it: <None />
+            </>
+          ) : (
+            'Asking the gateway'
+          )}
+        </div>
+      )}
       {trial && trial.value && trial.value.warning && <p class="warnx">{trial.value.warning}</p>}
     </div>
   );
 }
 
-const Refusal = ({ error }) => error && <p class="refused" role="alert"><i class="glyph stop" aria-hidden="true">✕</i> {error.message} <span class="mono">{error.code}</span></p>;
+const Refusal = ({ error }) =>
+  error && (
+    <p class="refused" role="alert">
+      <i class="glyph stop" aria-hidden="true">
+        ✕
+      </i>{' '}
+      {error.message} <span class="mono">{error.code}</span>
+    </p>
+  );
 
 export function NewBudget({ account: given, close }) {
   const [form, setForm] = useState({ account: given, window: 'day', limit: '', unit: 'usd', action: 'block' });
@@ -159,17 +250,55 @@ export function NewBudget({ account: given, close }) {
   };
   return (
     <form class="form" onSubmit={send}>
-      <div class="aside-head"><h2 class="title">New budget</h2><a class="button" data-key="Escape" href={close}>Esc</a></div>
-      <Field label="Account: agent, agent:ci-*, tenant:acme, tag:team=ml, global" name="account" value={form.account} onInput={set('account')} required />
+      <div class="aside-head">
+        <h2 class="title">New budget</h2>
+        <a class="button" data-key="Escape" href={close}>
+          Esc
+        </a>
+      </div>
+      <Field
+        label="Account: agent, agent:ci-*, tenant:acme, tag:team=ml, global"
+        name="account"
+        value={form.account}
+        onInput={set('account')}
+        required
+      />
       <div class="pair">
-        <Field label="Limit" name="limit" before={form.unit === 'usd' ? '$' : ''} value={form.limit} onInput={set('limit')} required />
-        <Field label="Unit" name="unit" value={form.unit} options={[['usd', 'US dollars'], ['tokens', 'tokens'], ['requests', 'calls']]} onInput={set('unit')} />
-        <Field label="Window" name="window" value={form.window} options={['minute', 'hour', 'day', 'week', 'month', 'total'].map((one) => [one, one])} onInput={set('window')} />
+        <Field
+          label="Limit"
+          name="limit"
+          before={form.unit === 'usd' ? '$' : ''}
+          value={form.limit}
+          onInput={set('limit')}
+          required
+        />
+        <Field
+          label="Unit"
+          name="unit"
+          value={form.unit}
+          options={[
+            ['usd', 'US dollars'],
+            ['tokens', 'tokens'],
+            ['requests', 'calls'],
+          ]}
+          onInput={set('unit')}
+        />
+        <Field
+          label="Window"
+          name="window"
+          value={form.window}
+          options={['minute', 'hour', 'day', 'week', 'month', 'total'].map((one) => [one, one])}
+          onInput={set('window')}
+        />
         <Field label="When it is used up" name="action" value={form.action} options={ACTIONS} onInput={set('action')} />
       </div>
       {trial && trial.value && trial.value.warning && <p class="warnx">{trial.value.warning}</p>}
       <Refusal error={error || (trial && trial.error)} />
-      <div class="row-of"><button class="button main" aria-disabled={!good}>{good ? `Set ${form.unit === 'usd' ? limit(plain(form.limit)) : plain(form.limit)} a ${form.window}` : 'Set limit'}</button></div>
+      <div class="row-of">
+        <button class="button main" aria-disabled={!good}>
+          {good ? `Set ${form.unit === 'usd' ? limit(plain(form.limit)) : plain(form.limit)} a ${form.window}` : 'Set limit'}
+        </button>
+      </div>
     </form>
   );
 }

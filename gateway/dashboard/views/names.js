@@ -9,11 +9,17 @@ function useNames(by) {
   const [names, setNames] = useState(known.get(by) || []);
   useEffect(() => {
     if (known.has(by)) return;
-    call('ledger.summary', { by, last: '30d' }).then((value) => {
-      const found = value.rows.map((row) => row[by] ?? row.tag).filter(Boolean).slice(0, 200);
-      known.set(by, found);
-      setNames(found);
-    }, () => {});
+    call('ledger.summary', { by, last: '30d' }).then(
+      (value) => {
+        const found = value.rows
+          .map((row) => row[by] ?? row.tag)
+          .filter(Boolean)
+          .slice(0, 200);
+        known.set(by, found);
+        setNames(found);
+      },
+      () => {},
+    );
   }, [by]);
   return names;
 }

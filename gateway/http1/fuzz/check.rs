@@ -3,7 +3,7 @@
 //! Whatever is accepted is read in the same way at every split, is read by lenient servers as it is read here, and is read again
 //! from what goes upstream of it.
 
-use agentledger_http1::{BodyDecoder, head_end, request_head};
+use agentledger_http1::{BodyDecoder, BodyLength, head_end, key_of, may_come_again, request_head};
 use bytes::{Bytes, BytesMut};
 
 /// A request as it was read.
@@ -171,12 +171,45 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// What is made of a head serves those of its key: with another length in its place it has the same key, and is read in the same
+/// way but for that length.
+fn check_key(bytes: &[u8]) {
+    let Some(head) = head_end(bytes, 0).and_then(|end| bytes.get(..end)) else {
+        return;
+    };
+    let Ok(read) = request_head(&Bytes::copy_from_slice(head)) else {
+        return;
+    };
+    let mut key = Vec::new();
+    let length = key_of(head, &mut key);
+    if !may_come_again(&read) {
+        return;
+    }
+    let Some(length) = length else { return };
+    assert_eq!(length, read.body, "a key gives another length");
+    let digits = head.len() - key.len();
+    let cut = |at: &usize| key.get(*at..) == head.get(at + digits..) && key.get(..*at) == head.get(..*at);
+    let Some(at) = (0..key.len()).find(cut).filter(|_| digits > 0) else {
+        assert_eq!(key, head);
+        return;
+    };
+    let other = [&key[..at], b"7", &key[at..]].concat();
+    let other_read = request_head(&Bytes::copy_from_slice(&other)).expect("another length reads as well");
+    let mut other_key = Vec::new();
+    assert_eq!(key_of(&other, &mut other_key), Some(BodyLength::Exact(7)));
+    assert_eq!(other_key, key);
+    assert_eq!((other_read.body, other_read.fault), (BodyLength::Exact(7), None));
+    assert_eq!(format!("{:?}", other_read.header), format!("{:?}", read.header));
+    assert_eq!(other_read.keep_alive, read.keep_alive);
+}
+
 /// Panics where something does not hold.
 pub fn check(bytes: &[u8]) {
     let whole = read(bytes, bytes.len());
     for piece in [1, 2, 7] {
         assert_eq!(read(bytes, piece), whole, "in pieces of {piece}");
     }
+    check_key(bytes);
     let Outcome::Read(whole) = whole else { return };
     let lenient = Lenient::of(bytes).expect("what is read here is read leniently, too");
     let head = bytes.len() - lenient.body.len();

@@ -16,12 +16,22 @@ export const seeded = (name) => JSON.parse(readFileSync(join(process.env.WORK, `
 
 /** Serves the page for a gateway; `port` to come back at the same place. */
 export function serve(gateway, { port = 0, draft = true } = {}) {
-  const child = spawn('node', [serving, '--gateway', gateway.admin, '--port', String(port), ...(draft ? ['--draft'] : [])], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('node', [serving, '--gateway', gateway.admin, '--port', String(port), ...(draft ? ['--draft'] : [])], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   return new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`serve ended with ${code}`)));
     child.stdout.once('data', (text) => {
       const base = String(text).trim();
-      resolve({ base, port: Number(new URL(base).port), stop: () => new Promise((done) => { child.once('exit', done); child.kill(); }) });
+      resolve({
+        base,
+        port: Number(new URL(base).port),
+        stop: () =>
+          new Promise((done) => {
+            child.once('exit', done);
+            child.kill();
+          }),
+      });
     });
   });
 }
@@ -31,8 +41,18 @@ export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium
 /** A page that is signed in, and everything that went wrong on it. */
 export async function open(browser, base, { width = 1440, theme = 'light', token = '', height = width < 720 ? 844 : 900 } = {}) {
   const phone = width < 720;
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, hasTouch: phone, isMobile: phone, reducedMotion: 'reduce' });
-  if (token) await context.addInitScript((value) => sessionStorage.getItem('agentledger.token') ?? sessionStorage.setItem('agentledger.token', value), token);
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: theme,
+    hasTouch: phone,
+    isMobile: phone,
+    reducedMotion: 'reduce',
+  });
+  if (token)
+    await context.addInitScript(
+      (value) => sessionStorage.getItem('agentledger.token') ?? sessionStorage.setItem('agentledger.token', value),
+      token,
+    );
   const page = await context.newPage();
   const faults = [];
   page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
@@ -41,7 +61,13 @@ export async function open(browser, base, { width = 1440, theme = 'light', token
     faults.push(`a dialog: ${dialog.message()}`);
     dialog.dismiss();
   });
-  page.on('request', (request) => !request.url().startsWith(base) && !request.url().startsWith('blob:') && faults.push(`a request off the host: ${request.url()}`));
+  page.on(
+    'request',
+    (request) =>
+      !request.url().startsWith(base) &&
+      !request.url().startsWith('blob:') &&
+      faults.push(`a request off the host: ${request.url()}`),
+  );
   page.faults = faults;
   page.at = async (path) => {
     await page.goto(base + path.replace(/^\//, ''));
@@ -52,7 +78,9 @@ export async function open(browser, base, { width = 1440, theme = 'light', token
 
 /** Until figures are there. */
 export async function settled(page) {
-  await page.waitForFunction(() => document.querySelector('#page') && !document.querySelector('[aria-busy]'), null, { timeout: 20_000 });
+  await page.waitForFunction(() => document.querySelector('#page') && !document.querySelector('[aria-busy]'), null, {
+    timeout: 20_000,
+  });
   await page.waitForTimeout(250);
 }
 
