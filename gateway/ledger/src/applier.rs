@@ -1,20 +1,19 @@
-//! Applies what is on disk to everything that follows from it: a second copy of the books, cost sums, sessions; writes
-//! checkpoints of them; and puts into the journal's database what is on disk ahead of it. On a thread of its own, with a
-//! watermark of its own: reports read here, and neither requests nor the journal wait for a report, or for a checkpoint.
+//! Applies what is on disk to everything that follows from it: cost sums, sessions; writes checkpoints of them and of the
+//! books, which come here frozen; and puts into the journal's database what is on disk ahead of it. On a thread of its own, with
+//! a watermark of its own: reports read here, and neither requests nor the journal wait for a report, or for a checkpoint.
 //!
 //! Whatever is written to the state database is written under one lock: no two batches ever mix there.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::books::{Books, FOLDED_KINDS};
-use crate::checkpoint::{self, Checkpoint, CheckpointAt};
+use crate::books::FrozenBooks;
+use crate::checkpoint::{self, CheckpointAt, Marked, PART_BYTES};
 use crate::clock::Clock;
 use crate::derived::Derived;
 use crate::event::Event;
@@ -34,7 +33,7 @@ const RETRY_LONGEST_MS: i64 = 60_000;
 
 enum Message {
     Events(Vec<(u64, Event)>),
-    Checkpoint(CheckpointAt, Head),
+    Checkpoint(CheckpointAt, Head, Arc<FrozenBooks>),
 }
 
 #[derive(Default)]
@@ -70,24 +69,21 @@ pub(crate) struct Applier {
     work: Mutex<Work>,
     /// The state database, and the right to write to it.
     state_writes: Mutex<Arc<dyn Store>>,
-    /// The books at the watermark.
-    books: RwLock<Books>,
     derived: Arc<RwLock<Derived>>,
     /// The last event that was applied; `u64::MAX` once none will be any more.
     watermark: watch::Sender<u64>,
     health: Mutex<CheckpointHealth>,
     stores: Arc<dyn Stores>,
     clock: Arc<dyn Clock>,
-    /// Stopped where the books and the journal differ.
+    /// Stopped where the journal's database fails.
     queue: Arc<Queue>,
-    folded_noted: [AtomicBool; FOLDED_KINDS.len()],
     pub followers: Followers,
 }
 
 impl Applier {
-    /// `books` and `derived` are those at the journal's head.
+    /// `derived` is that at the journal's head, which is event `head`.
     pub fn new(
-        books: Books,
+        head: u64,
         derived: Arc<RwLock<Derived>>,
         state: Arc<dyn Store>,
         stores: Arc<dyn Stores>,
@@ -105,14 +101,12 @@ impl Applier {
             room: Condvar::new(),
             work: Mutex::new(Work { retention }),
             state_writes: Mutex::new(state),
-            watermark: watch::Sender::new(books.head()),
-            books: RwLock::new(books),
+            watermark: watch::Sender::new(head),
             derived,
             health: Mutex::new(health),
             stores,
             clock,
             queue,
-            folded_noted: Default::default(),
             followers: Followers::new(),
         }
     }
@@ -128,9 +122,10 @@ impl Applier {
         self.wake.notify_one();
     }
 
-    /// All events so far were handed over, and a checkpoint is due here.
-    pub fn checkpoint(&self, at: CheckpointAt, head: Head) {
-        self.inbox.lock().messages.push_back(Message::Checkpoint(at, head));
+    /// All events so far were handed over, and a checkpoint is due here; `books` are those here.
+    pub fn checkpoint(&self, at: CheckpointAt, head: Head, books: Arc<FrozenBooks>) {
+        let message = Message::Checkpoint(at, head, books);
+        self.inbox.lock().messages.push_back(message);
         self.wake.notify_one();
     }
 
@@ -138,17 +133,6 @@ impl Applier {
     pub fn drain(&self, journal: Arc<dyn Store>) {
         self.inbox.lock().drain = Some(journal);
         self.wake.notify_one();
-    }
-
-    /// The books after all events handed over so far, as bytes.
-    pub fn books_now(&self) -> Vec<u8> {
-        self.work();
-        self.books.read().snapshot()
-    }
-
-    /// The books at the watermark.
-    pub fn read_books<T>(&self, read: impl FnOnce(&Books) -> T) -> T {
-        read(&self.books.read())
     }
 
     /// Waits until the event with this sequence is applied, or none will be any more.
@@ -211,7 +195,7 @@ impl Applier {
             match message {
                 None => return,
                 Some(Message::Events(events)) => self.apply(&events),
-                Some(Message::Checkpoint(at, head)) => self.write(&mut work, at, head),
+                Some(Message::Checkpoint(at, head, books)) => self.write(&mut work, at, head, books),
             }
         }
     }
@@ -232,17 +216,6 @@ impl Applier {
 
     fn apply(&self, events: &[(u64, Event)]) {
         for slice in events.chunks(SLICE_EVENTS) {
-            let mut books = self.books.write();
-            for (sequence, event) in slice {
-                if let Err(error) = books.apply(*sequence, event) {
-                    tracing::error!(%error, "the books differ from the journal");
-                    self.queue.stop(&format!("the books differ from the journal: {error}"));
-                    return;
-                }
-            }
-            let folded = books.folded();
-            drop(books);
-            self.note_folded(folded);
             self.apply_derived(slice);
         }
         let last = events.last().map_or(0, |(sequence, _)| *sequence);
@@ -278,21 +251,8 @@ impl Applier {
             .for_each(|happened| self.followers.notify(happened));
     }
 
-    /// Says once of each kind that names are counted together.
-    fn note_folded(&self, folded: [u64; FOLDED_KINDS.len()]) {
-        let kinds = FOLDED_KINDS.into_iter().zip(folded).zip(&self.folded_noted);
-        for ((kind, _), noted) in kinds.filter(|((_, count), _)| *count > 0) {
-            if !noted.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    kind,
-                    "more accounts that no bound names than limits.names_per_kind_max: further ones are counted on `{kind}:other`"
-                );
-            }
-        }
-    }
-
     /// Writes a checkpoint. One that failed is not the last: what it would have borne, the next one bears.
-    fn write(&self, work: &mut Work, at: CheckpointAt, head: Head) {
+    fn write(&self, work: &mut Work, at: CheckpointAt, head: Head, books: Arc<FrozenBooks>) {
         // Also where nothing can be written: memory must not grow because of it.
         {
             let mut derived = self.derived.write();
@@ -300,7 +260,7 @@ impl Applier {
             derived.peaks.forget(at.at_ms);
         }
         let now_ms = self.clock.monotonic_ms();
-        match self.try_write(work, at, head) {
+        match self.try_write(work, at, head, books) {
             Ok(()) => {
                 let mut health = self.health.lock();
                 if health.failed.is_some() {
@@ -327,26 +287,27 @@ impl Applier {
         }
     }
 
-    fn try_write(&self, work: &mut Work, at: CheckpointAt, head: Head) -> Result<(), StoreError> {
+    fn try_write(
+        &self,
+        work: &mut Work,
+        at: CheckpointAt,
+        head: Head,
+        books: Arc<FrozenBooks>,
+    ) -> Result<(), StoreError> {
         let state = self.state_writes.lock();
         if self.health.lock().failed.is_some() {
             state.reopen()?;
         }
-        let books = {
-            let books = self.books.read();
-            if books.head() != head.sequence {
-                let (found, named) = (books.head(), head.sequence);
-                return Err(StoreError::Io(format!("the books are at event {found}, not {named}")));
-            }
-            books.snapshot()
-        };
+        if books.head() != head.sequence {
+            let (found, named) = (books.head(), head.sequence);
+            return Err(StoreError::Io(format!("the books are at event {found}, not {named}")));
+        }
         let checkpoint = {
             // Only this thread writes: readers alone are beside it.
             let derived = self.derived.read();
-            let checkpoint = Checkpoint {
+            let checkpoint = Marked {
                 head,
                 at,
-                books,
                 floors_ms: derived.rollups.floors_ms(),
             };
             let rows = derived.rollups.changes().map(checkpoint::rollup_change);
@@ -358,8 +319,10 @@ impl Applier {
             // Before the others: a session that was to be forgotten may have come back since.
             let rows = rows.chain(work.retention.forgotten());
             let rows = rows.chain(derived.sessions.changes());
-            state.apply_each(&mut rows.chain(checkpoint.changes()))
+            state.apply_each(&mut rows.chain(checkpoint.changes(books.pieces(PART_BYTES))))
         };
+        // From here on what the live books change needs no copy.
+        drop(books);
         checkpoint?;
         state.flush()?;
         drop(state);

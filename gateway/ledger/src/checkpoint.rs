@@ -19,7 +19,7 @@ const ROW_PREFIX: u8 = b'r';
 /// Version 1 had one time alone, and no check of the fingerprints' secret; up to version 2 the books stood in the checkpoint.
 const VERSION: u8 = 3;
 /// The books stand in rows of this size: the database keeps a row in memory several times over.
-const PART_BYTES: usize = 32 << 10;
+pub(crate) const PART_BYTES: usize = 32 << 10;
 
 /// A place of the journal at which a checkpoint is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) struct CheckpointAt {
     pub secret_check: Option<[u8; 16]>,
 }
 
-/// A checkpoint as it is written, and read back.
+/// A checkpoint as it is read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub head: Head,
@@ -47,8 +47,37 @@ struct BooksApart {
     digest: [u8; 32],
 }
 
-impl Checkpoint {
-    fn encode(&self) -> Vec<u8> {
+/// A checkpoint to be written: all of it but the books.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marked {
+    pub head: Head,
+    pub at: CheckpointAt,
+    pub floors_ms: (i64, i64),
+}
+
+impl Marked {
+    /// The changes that make a batch of rows a checkpoint, its own row the last of the batch: a batch that is applied by parts
+    /// is none until all of it is there. `books` in pieces of [`PART_BYTES`], each a row, so that they are never all in memory.
+    pub fn changes(self, mut books: impl Iterator<Item = Vec<u8>>) -> impl Iterator<Item = Change> {
+        let (mut hasher, mut length, mut number) = (blake3::Hasher::new(), 0, Some(0));
+        std::iter::from_fn(move || {
+            let at = number?;
+            if let Some(part) = books.next() {
+                hasher.update(&part);
+                length += part.len() as u64;
+                number = Some(at + 1);
+                return Some(Change::Put(part_key(at), part));
+            }
+            number = None;
+            let books = BooksApart {
+                length,
+                digest: *hasher.finalize().as_bytes(),
+            };
+            Some(Change::Put(CHECKPOINT_KEY.to_vec(), self.encode(&books)))
+        })
+    }
+
+    fn encode(&self, books: &BooksApart) -> Vec<u8> {
         let mut out = vec![VERSION];
         put_u64(&mut out, self.head.sequence);
         out.extend_from_slice(&self.head.hash.0);
@@ -58,13 +87,15 @@ impl Checkpoint {
         put_i64(&mut out, self.floors_ms.0);
         put_i64(&mut out, self.floors_ms.1);
         put_blob(&mut out, self.at.secret_check.as_ref().map_or(&[], |check| check));
-        put_u64(&mut out, self.books.len() as u64);
-        out.extend_from_slice(blake3::hash(&self.books).as_bytes());
+        put_u64(&mut out, books.length);
+        out.extend_from_slice(&books.digest);
         let digest = blake3::hash(&out);
         out.extend_from_slice(digest.as_bytes());
         out
     }
+}
 
+impl Checkpoint {
     /// From the checkpoint's own row and those of its books.
     fn decode(bytes: &[u8], parts: &[u8]) -> Option<Checkpoint> {
         let (mut checkpoint, books) = Checkpoint::decode_row(bytes)?;
@@ -122,14 +153,6 @@ impl Checkpoint {
             books,
         };
         Some((checkpoint, apart))
-    }
-
-    /// The changes that make a batch of rows a checkpoint, its own row the last of the batch: a batch that is applied by parts
-    /// is none until all of it is there.
-    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
-        let parts = self.books.chunks(PART_BYTES).zip(0..);
-        let parts = parts.map(|(part, number)| Change::Put(part_key(number), part.to_vec()));
-        parts.chain([Change::Put(CHECKPOINT_KEY.to_vec(), self.encode())])
     }
 }
 
@@ -282,7 +305,13 @@ mod tests {
             Change::Put(_, value) => value,
             Change::Remove(_) => panic!("a checkpoint removes nothing"),
         };
-        checkpoint.changes().map(row).collect()
+        let marked = Marked {
+            head: checkpoint.head,
+            at: checkpoint.at,
+            floors_ms: checkpoint.floors_ms,
+        };
+        let books = checkpoint.books.chunks(PART_BYTES).map(<[u8]>::to_vec);
+        marked.changes(books).map(row).collect()
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Where it is decided: the books and what is billed once, behind one short lock, which also gives events their order.
 //! Nothing here waits for a disk, and nothing walks over all accounts.
 
+mod due;
 mod operators;
 mod unheld;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,9 +15,8 @@ use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::bill_id::BillId;
 use crate::billed::Billed;
-use crate::books::{Books, BooksError, OpenHold, Recorded, Reserved, SettledHold, Standing};
+use crate::books::{Books, BooksError, FOLDED_KINDS, FrozenBooks, OpenHold, Recorded, Reserved, SettledHold, Standing};
 use crate::bound::Bound;
-use crate::checkpoint::CheckpointAt;
 use crate::clock::Clock;
 use crate::decision_clock::{ClockState, DecisionClock};
 use crate::entry::{Facts, Name, Settlement};
@@ -29,11 +29,6 @@ use crate::store::Month;
 use crate::waiters::Waiters;
 
 pub(crate) use self::operators::ChangeOf;
-
-/// A checkpoint is due after so many events,
-const CHECKPOINT_EVENTS: u64 = 65_536;
-/// or after so long with any event.
-const CHECKPOINT_MS: i64 = 60_000;
 
 /// Why a hold ends without being settled although its work was billed.
 const BILLED_WHEN_FETCHED: &str = "billed_when_fetched";
@@ -81,8 +76,12 @@ pub(crate) struct Decided {
     /// A month has begun: a checkpoint in it lets old ones go.
     pub has_turned: bool,
     pub checkpoint_sequence: u64,
+    /// The books that the last one was requested for, until they are written down.
+    pub checkpoint_books: Weak<FrozenBooks>,
     /// When the last one was requested, by the monotonic clock.
     pub checkpoint_ms: i64,
+    /// Kinds of which it was said that names are counted together.
+    pub folded_noted: [bool; FOLDED_KINDS.len()],
 }
 
 pub(crate) struct Core {
@@ -126,6 +125,11 @@ impl Core {
         set(&mut self.decided.lock())
     }
 
+    /// The books now, for who walks over all accounts: without the lock.
+    pub fn frozen_books(&self) -> FrozenBooks {
+        self.decided.lock().books.frozen()
+    }
+
     /// The time of decisions, now.
     pub fn now_ms(&self) -> i64 {
         self.decided.lock().clock.now()
@@ -150,8 +154,9 @@ impl Core {
             decided.month_end_ms = month.next().start_ms();
             let mut digests = decided.digests.clone();
             digests.extend(decided.secret_check.map(crate::secret_check::digest));
-            // Copying all accounts takes long: the applier has them, too, and the writer requests them there.
-            let books = if decided.books.head() == 0 {
+            // To write all accounts down takes long: the writer does, of these.
+            let frozen = (decided.books.head() > 0).then(|| Arc::new(decided.books.frozen()));
+            let books = if frozen.is_none() {
                 decided.books.snapshot()
             } else {
                 Vec::new()
@@ -161,7 +166,7 @@ impl Core {
             decided.has_turned = true;
             let month = decided.month;
             self.queue
-                .open_month(opening.seq, decided.journal_ms, month, opening.event);
+                .open_month(opening.seq, decided.journal_ms, month, opening.event, frozen);
             self.carry_in_force(decided, now_ms);
         }
         now_ms
@@ -510,53 +515,6 @@ impl Core {
         decided.clock.set_back(to_ms);
         decided.month_end_ms = Month::of_ms(to_ms).next().start_ms();
         Some(sequence)
-    }
-
-    /// About once a second, on the writer's thread.
-    pub fn tick(&self) {
-        let mut decided = self.decided.lock();
-        let decided = &mut *decided;
-        let now_ms = decided.clock.now().max(decided.books.now_ms());
-        if decided.books.has_due_denials(now_ms) {
-            // The month first: what is counted then is of it.
-            let now_ms = self.now_in_month(decided);
-            for recorded in decided.books.flush_denials(now_ms) {
-                self.put(decided, recorded, None, false);
-            }
-        }
-        let monotonic_ms = self.clock.monotonic_ms();
-        let events = decided.books.head().saturating_sub(decided.checkpoint_sequence);
-        let waited_ms = monotonic_ms.saturating_sub(decided.checkpoint_ms);
-        let health = self.applier.health();
-        let is_due = match health.failed {
-            Some(_) => monotonic_ms >= health.retry_at_ms && waited_ms >= 1_000,
-            None => events >= CHECKPOINT_EVENTS || (events > 0 && (decided.has_turned || waited_ms >= CHECKPOINT_MS)),
-        };
-        if is_due && self.queue.suspended().is_none() {
-            self.checkpoint(decided);
-        }
-    }
-
-    /// Marks the place; the applier writes the checkpoint when it has come there.
-    fn checkpoint(&self, decided: &mut Decided) {
-        decided.checkpoint_sequence = decided.books.head();
-        (decided.checkpoint_ms, decided.has_turned) = (self.clock.monotonic_ms(), false);
-        self.queue.checkpoint(CheckpointAt {
-            at_ms: decided.books.now_ms(),
-            journal_ms: decided.journal_ms,
-            month: decided.month,
-            secret_check: decided.secret_check,
-        });
-    }
-
-    /// The last events, and a checkpoint, before the queue is closed.
-    pub fn finish(&self) {
-        let mut decided = self.decided.lock();
-        let decided = &mut *decided;
-        for recorded in decided.books.finish_denials() {
-            self.put(decided, recorded, None, false);
-        }
-        self.checkpoint(decided);
     }
 
     /// Waits until the event with this sequence is on disk.

@@ -8,7 +8,7 @@ mod operators;
 mod recorded;
 mod sums;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::amounts::Amounts;
 use crate::applier::Applier;
 use crate::archive::{self, Exported};
 use crate::bill_id::BillId;
-use crate::books::{self, Adjustment, Books, BooksError, OpenHold, Standing};
+use crate::books::{self, Adjustment, BooksError, OpenHold, Standing};
 use crate::bound::{AccountBalances, Bound, Window, Zone};
 use crate::clock::Clock;
 use crate::core::{Core, Decided};
@@ -155,7 +155,7 @@ impl Ledger {
         let sessions = Arc::clone(&recovered.derived.sessions);
         let derived = Arc::new(RwLock::new(recovered.derived));
         let applier = Arc::new(Applier::new(
-            recovered.books.clone(),
+            recovered.head.sequence,
             Arc::clone(&derived),
             Arc::clone(&state),
             Arc::clone(&stores),
@@ -187,6 +187,8 @@ impl Ledger {
             in_force: None,
             has_turned: false,
             checkpoint_sequence: recovered.replayed_from,
+            checkpoint_books: Weak::new(),
+            folded_noted: Default::default(),
             checkpoint_ms: clock.monotonic_ms(),
         };
         let core = Arc::new(Core::new(
@@ -439,23 +441,23 @@ impl Ledger {
         })
     }
 
-    /// All balances that run, as of the last event that is applied. For reports: no request waits for it.
+    /// All balances that run now. For reports: no request waits for it.
     pub fn balances(&self) -> Vec<BalanceRow> {
-        self.applier.read_books(reports::balance_rows)
+        reports::balance_rows(self.core.frozen_books().balances())
     }
 
     /// A page of what `balances` shows: of the first accounts whose names begin with `prefix` and come after `after`, those
     /// that a bound names and those with something posted or held.
     pub fn balances_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
-        self.applier
-            .read_books(|books| reports::balance_page(books, prefix, after, accounts_max))
+        let books = self.core.frozen_books();
+        reports::balance_page(books.balances_after(prefix, after, accounts_max))
     }
 
     /// How many names of each kind were counted together since the start, for there were too many to be told apart: as
     /// accounts, in the cost sums, and sessions that are not listed.
     pub fn folded_names(&self) -> Vec<(&'static str, u64)> {
         let rollups = self.derived.read().rollups.folded();
-        let books = self.applier.read_books(Books::folded);
+        let books = self.core.read(|decided| decided.books.folded());
         let mut folded: Vec<(&'static str, u64)> = rollup::FOLDED_KINDS.into_iter().zip(rollups).collect();
         let others = books::FOLDED_KINDS.into_iter().zip(books);
         for (kind, count) in others.chain([("session", self.sessions.folded())]) {

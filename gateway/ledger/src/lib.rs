@@ -14,7 +14,7 @@
 //! | `core` | decides, under one lock: the books, what is billed once, the time of decisions, what operators do |
 //! | `books` | accounts, balances, open holds, documents in force: a pure state machine |
 //! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
-//! | `applier` | sums, sessions, places of changes, a second copy of the books, checkpoints: behind a watermark of its own; those who follow hear from it |
+//! | `applier` | sums, sessions, places of changes, checkpoints, of the books too, which are frozen for it: behind a watermark of its own; those who follow hear from it |
 //! | `recover`, `verify` | a start from disk; a walk that believes nothing |
 //! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases, the journal's behind a write-ahead log |
 //!
@@ -129,7 +129,7 @@ pub use recorded::{Base, HoldNotes, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
-pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status};
+pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status, Who};
 pub use side_table::SideTable;
 pub use usage::{Kind, Usage};
 pub use verify::{Report, VerifyError, verify};

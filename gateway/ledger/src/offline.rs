@@ -156,12 +156,12 @@ impl OfflineLedger {
     }
 
     pub fn balances(&self) -> Vec<BalanceRow> {
-        balance_rows(&self.books)
+        balance_rows(self.books.balances())
     }
 
     /// As [`crate::Ledger::balances_after`].
     pub fn balances_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
-        balance_page(&self.books, prefix, after, accounts_max)
+        balance_page(self.books.balances_after(prefix, after, accounts_max))
     }
 
     pub(crate) fn stores(&self) -> &dyn Stores {

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::books::FrozenBooks;
 use crate::checkpoint::CheckpointAt;
 use crate::clock::instant;
 use crate::event::Event;
@@ -46,13 +47,15 @@ pub(crate) enum Item {
         events: Vec<Event>,
         permit: Option<OwnedSemaphorePermit>,
     },
-    /// The first event of a month. Its books are filled in when it is written.
+    /// The first event of a month. The books before it are filled in when it is written; `None`: they are in it.
     Opening {
         journal_ms: i64,
         month: Month,
         event: Event,
+        books: Option<Arc<FrozenBooks>>,
     },
-    Checkpoint(CheckpointAt),
+    /// With the books there.
+    Checkpoint(CheckpointAt, Arc<FrozenBooks>),
 }
 
 struct Inner {
@@ -183,19 +186,27 @@ impl Queue {
         self.push(Some((sequence, count)), item, urgent);
     }
 
-    /// Begins a month with its opening.
-    pub fn open_month(&self, sequence: u64, journal_ms: i64, month: Month, event: Event) {
+    /// Begins a month with its opening, and the books before it where it does not bear them yet.
+    pub fn open_month(
+        &self,
+        sequence: u64,
+        journal_ms: i64,
+        month: Month,
+        event: Event,
+        books: Option<Arc<FrozenBooks>>,
+    ) {
         let item = Item::Opening {
             journal_ms,
             month,
             event,
+            books,
         };
         self.push(Some((sequence, 1)), item, true);
     }
 
     /// Has the state at this place of the sequence written down.
-    pub fn checkpoint(&self, at: CheckpointAt) {
-        self.push(None, Item::Checkpoint(at), false);
+    pub fn checkpoint(&self, at: CheckpointAt, books: Arc<FrozenBooks>) {
+        self.push(None, Item::Checkpoint(at, books), false);
     }
 
     /// `events`: the sequence of the first of them, and how many they are.

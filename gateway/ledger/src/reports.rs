@@ -1,7 +1,7 @@
 //! What reports read of the books.
 
 use crate::amounts::Amounts;
-use crate::books::{BalanceView, Books};
+use crate::books::BalanceView;
 use crate::bound::Window;
 use crate::entry::Name;
 use crate::window::Period;
@@ -40,15 +40,15 @@ impl BalanceRow {
     }
 }
 
-pub(crate) fn balance_rows(books: &Books) -> Vec<BalanceRow> {
-    books.balances().map(BalanceRow::of).collect()
+pub(crate) fn balance_rows<'b>(views: impl Iterator<Item = BalanceView<'b>>) -> Vec<BalanceRow> {
+    views.map(BalanceRow::of).collect()
 }
 
-pub(crate) fn balance_page(books: &Books, prefix: &str, after: Option<&str>, accounts_max: usize) -> BalancePage {
-    let (views, has_more) = books.balances_after(prefix, after, accounts_max.max(1));
+/// From what the books say of the first accounts after one, and whether there are more.
+pub(crate) fn balance_page((views, has_more): (Vec<BalanceView<'_>>, bool)) -> BalancePage {
     let next = views.last().filter(|_| has_more).map(|view| Name::clone(view.account));
     BalancePage {
-        rows: views.into_iter().map(BalanceRow::of).collect(),
+        rows: balance_rows(views.into_iter()),
         next,
     }
 }

@@ -39,6 +39,15 @@ impl Writer {
         self.bytes
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets so many of the first bytes.
+    pub fn forget(&mut self, bytes: usize) {
+        self.bytes.drain(..bytes.min(self.bytes.len()));
+    }
+
     pub fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }

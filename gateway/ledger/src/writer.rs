@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::applier::Applier;
+use crate::books::FrozenBooks;
 use crate::clock::instant;
 use crate::codec;
 use crate::event::Event;
@@ -243,34 +244,34 @@ impl Writer {
                     journal_ms,
                     month,
                     event,
+                    books,
                 } => {
                     if let Err(error) = self.begin_month(month) {
                         self.group.push_front(Item::Opening {
                             journal_ms,
                             month,
                             event,
+                            books,
                         });
                         return Err(error);
                     }
-                    let opening = self.filled(event);
+                    let opening = self.filled(event, books);
                     self.encode(journal_ms, opening);
                     // Alone, and on disk before anything follows it.
                     self.commit()?;
                 }
-                Item::Checkpoint(at) => {
+                Item::Checkpoint(at, books) => {
                     if let Err(error) = self.commit() {
-                        self.group.push_front(Item::Checkpoint(at));
+                        self.group.push_front(Item::Checkpoint(at, books));
                         return Err(error);
                     }
                     self.note_head();
-                    self.applier.checkpoint(at, self.chunk.head());
+                    self.applier.checkpoint(at, self.chunk.head(), books);
                     self.begin_self_contained();
                 }
             }
         }
-        self.commit()?;
-        self.permits.clear();
-        Ok(())
+        self.commit()
     }
 
     fn encode(&mut self, journal_ms: i64, event: Event) {
@@ -318,6 +319,8 @@ impl Writer {
         let (events, took) = (self.pending.len(), began.elapsed());
         self.changes.clear();
         self.committed = Some(self.chunk.head());
+        // Before anybody learns of it: who waited for the disk finds the places free.
+        self.permits.clear();
         self.queue.advance(self.chunk.head());
         self.applier.committed(std::mem::take(&mut self.pending));
         if let Some(observer) = &self.observer {
@@ -367,13 +370,13 @@ impl Writer {
     }
 
     /// An opening with what was not known, or too large to be copied, when it was decided.
-    fn filled(&self, mut event: Event) -> Event {
+    fn filled(&self, mut event: Event, books: Option<Arc<FrozenBooks>>) -> Event {
         if let Event::Opening(opening) = &mut event {
             let head = self.chunk.head();
             let opening = Arc::make_mut(opening);
             opening.previous = (head.sequence > 0).then_some(head.hash.0);
-            if opening.books.is_empty() {
-                opening.books = self.applier.books_now();
+            if let Some(books) = books {
+                opening.books = books.snapshot();
             }
         }
         event

@@ -89,6 +89,58 @@ async fn exchange_now(ledger: &Arc<Ledger>, number: u64) {
 }
 
 #[test]
+fn a_checkpoint_bears_the_books_of_its_place_however_late_it_is_written() {
+    let stores = TestStores::default();
+    let (clock, mut stepped) = stepped(&stores, &options());
+    let ledger = Arc::clone(stepped.ledger());
+    ready(exchange_now(&ledger, 1));
+    let open = ready(hold(&ledger, 2, 50));
+    clock.advance_ms(MINUTE_MS);
+    assert!(stepped.write() && stepped.tick());
+    // It is marked; what comes now is behind it, and all of it is on disk before the checkpoint is.
+    for number in 3..600 {
+        ready(exchange_now(&ledger, number));
+    }
+    open.settle(settlement(ledger.now_ms(), 40));
+    assert!(stepped.write() && stepped.write());
+    stepped.apply();
+    assert_eq!(ledger.health().checkpoint_failed, None);
+    let spent = ledger.spent("global", Window::Total);
+    assert_eq!(spent.usd, usd(598 * 100 + 40));
+    drop((ledger, stepped));
+    let left = stores.inner.crashed(0);
+    // A start goes on from there: a settled hold that is open in the checkpoint, and none that it does not know.
+    let again = Ledger::open_in(Arc::new(left), &options(), clock as _).unwrap();
+    assert_eq!(again.spent("global", Window::Total), spent);
+    assert_eq!((again.recovered_holds(), again.open_holds().len()), (0, 0));
+    assert_eq!(again.summary(&all())[0].cost, spent.usd);
+}
+
+#[test]
+fn no_checkpoint_is_begun_while_one_waits_to_be_written() {
+    let stores = TestStores::default();
+    let (clock, mut stepped) = stepped(&stores, &options());
+    let ledger = Arc::clone(stepped.ledger());
+    // The sequence that the checkpoint's row begins with, after its version.
+    let covered = || {
+        let state = stores.inner.state().unwrap();
+        let row = state.at_or_before(b"checkpoint").unwrap();
+        row.map(|(_, value)| value[1])
+    };
+    // An opening, and two events of each exchange.
+    for minute in 1..=3 {
+        ready(exchange_now(&ledger, minute));
+        clock.advance_ms(MINUTE_MS);
+        assert!(stepped.write() && stepped.tick() && stepped.write());
+    }
+    stepped.apply();
+    assert_eq!(covered(), Some(3), "of three that were due, the first");
+    assert!(stepped.tick() && stepped.write());
+    stepped.apply();
+    assert_eq!(covered(), Some(7), "the next one bears what came since");
+}
+
+#[test]
 fn a_month_is_removed_only_behind_a_checkpoint_in_a_later_one() {
     let stores = TestStores::default();
     let kept = Options {

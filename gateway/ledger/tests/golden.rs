@@ -79,7 +79,7 @@ fn told(dir: &Path) -> Value {
     let sessions = ledger.sessions().list(&sessions).unwrap();
     let sessions = sessions.iter().map(|session| {
         json!({
-            "tenant": &*session.tenant, "id": &*session.id, "agent": &*session.agent, "task": &*session.task,
+            "tenant": &*session.who.tenant, "id": &*session.id, "agent": &*session.who.agent, "task": &*session.who.task,
             "started_ms": session.started_ms, "last_ms": session.last_ms, "calls": session.calls,
             "errors": session.errors, "cost": session.cost, "tokens": session.tokens, "ended": session.ended,
             "is_killed": session.is_killed,

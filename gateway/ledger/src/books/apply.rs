@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::accounts::{Account, other_of};
+use super::holds::Open;
 use super::snapshot::{self, SnapshotError};
-use super::state::{Balance, Open, Share, State};
+use super::state::{Balance, Share, State};
 use crate::amounts::Amounts;
 use crate::event::{Adjusted, Deferred, Event, Extended, Held, HoldId, Opening, Settled};
 use crate::money::Usd;
@@ -67,7 +68,7 @@ impl State {
                 Ok(())
             }
             Event::Changed(change) => {
-                self.documents.apply(change);
+                Arc::make_mut(&mut self.documents).apply(change);
                 Ok(())
             }
             // A later month's opening says what the events before it have made already.
@@ -135,16 +136,14 @@ impl State {
             }
         }
         self.held = self.held.plus(&held.amounts);
-        self.holds.insert(
+        self.holds.insert(Open {
             id,
-            Open {
-                held: held.clone(),
-                amounts: held.amounts,
-                balances,
-                bounds,
-                bill: None,
-            },
-        );
+            held: held.clone(),
+            amounts: held.amounts,
+            balances,
+            bounds,
+            bill: None,
+        });
         Ok(())
     }
 
@@ -158,7 +157,7 @@ impl State {
     }
 
     fn apply_extended(&mut self, extended: &Extended) -> Result<(), HoldId> {
-        let open = self.holds.get_mut(&extended.hold).ok_or(extended.hold)?;
+        let open = self.holds.get_mut(extended.hold).ok_or(extended.hold)?;
         open.amounts = open.amounts.plus(&extended.amounts);
         self.held = self.held.plus(&extended.amounts);
         for place in &open.balances {
@@ -171,7 +170,7 @@ impl State {
     }
 
     fn apply_deferred(&mut self, deferred: &Deferred) -> Result<(), HoldId> {
-        let open = self.holds.get_mut(&deferred.hold).ok_or(deferred.hold)?;
+        let open = self.holds.get_mut(deferred.hold).ok_or(deferred.hold)?;
         open.bill = Some(deferred.bill);
         Ok(())
     }
@@ -182,7 +181,7 @@ impl State {
 
     /// A hold ends: what it held is free, what was billed is posted, the surplus is overage.
     fn end(&mut self, hold: HoldId, posted: Amounts) -> Result<(), HoldId> {
-        let open = self.holds.remove(&hold).ok_or(hold)?;
+        let open = self.holds.remove(hold).ok_or(hold)?;
         let overage = posted.beyond(&open.amounts);
         self.held = self.held.minus(&open.amounts);
         let mut accounts = Vec::with_capacity(16);

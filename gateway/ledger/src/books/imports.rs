@@ -182,21 +182,24 @@ impl State {
             place: imported.place,
             last: last.or(known).unwrap_or_default(),
         };
-        self.imports.taken.insert(imported.source.clone(), taken);
+        Arc::make_mut(&mut self.imports)
+            .taken
+            .insert(imported.source.clone(), taken);
     }
 
     /// Beyond the limit on names a key is counted on `key:other`, and there is nothing to be moved.
     fn note_unseen(&mut self, legacy: &Name) {
         let is_known = self.imports.unseen.contains(legacy) || self.imports.links.contains_key(legacy);
         if !legacy.is_empty() && !is_known && self.imports.unseen.len() < self.names_max.per_kind {
-            self.imports.unseen.insert(legacy.clone());
+            Arc::make_mut(&mut self.imports).unseen.insert(legacy.clone());
         }
     }
 
     /// What the imported entries of a key have posted is its own from now on, in each window that runs.
     pub(super) fn apply_linked(&mut self, linked: &Linked) {
-        self.imports.unseen.remove(&linked.legacy);
-        self.imports.links.insert(linked.legacy.clone(), linked.key.clone());
+        let imports = Arc::make_mut(&mut self.imports);
+        imports.unseen.remove(&linked.legacy);
+        imports.links.insert(linked.legacy.clone(), linked.key.clone());
         let Some(from) = self.account(&format!("key:{}", linked.legacy), self.now_s()) else {
             return;
         };

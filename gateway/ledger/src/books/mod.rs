@@ -30,6 +30,8 @@ mod changes;
 mod clock_set;
 mod denials;
 mod earlier;
+mod frozen;
+mod holds;
 mod imports;
 mod living;
 mod recorded;
@@ -47,10 +49,12 @@ use self::accounts::other_of;
 pub use self::accounts::{FOLDED_KINDS, NamesMax};
 pub use self::apply::ApplyError;
 use self::denials::Denials;
+pub(crate) use self::frozen::FrozenBooks;
+use self::holds::Open;
 pub use self::imports::Taken;
 pub use self::snapshot::SnapshotError;
+use self::state::State;
 pub use self::state::{BalanceView, accounts_of};
-use self::state::{Open, State};
 pub use self::types::{
     Adjustment, BooksError, Extension, Obstacle, OpenHold, Recorded, Refusal, Reserved, SettledHold, Standing,
 };
@@ -202,7 +206,7 @@ impl Books {
             return Err(BooksError::Invalid("an extension of nothing"));
         }
         self.state.turn(now_ms);
-        let open = self.state.holds.get(&hold).ok_or(BooksError::UnknownHold)?;
+        let open = self.state.holds.get(hold).ok_or(BooksError::UnknownHold)?;
         let mut granted = step;
         let mut refusal: Option<Refusal> = None;
         for (place, (bound, standing)) in self.state.standings_of(open).enumerate() {
@@ -272,7 +276,7 @@ impl Books {
         mut bills: Vec<BillId>,
     ) -> Result<SettledHold, BooksError> {
         self.state.turn(now_ms);
-        let open = self.state.holds.get(&hold).ok_or(BooksError::UnknownHold)?;
+        let open = self.state.holds.get(hold).ok_or(BooksError::UnknownHold)?;
         let held = open.held.clone();
         bills.extend(open.bill.filter(|bill| !bills.contains(bill)));
         settlement.cost = settlement.cost.max(Usd::ZERO);
@@ -299,7 +303,7 @@ impl Books {
     /// Notes under which id the result is billed that a hold waits for.
     pub fn defer(&mut self, now_ms: i64, hold: HoldId, bill: BillId) -> Result<Recorded, BooksError> {
         self.state.turn(now_ms);
-        if !self.state.holds.contains_key(&hold) {
+        if !self.state.holds.is_open(hold) {
             return Err(BooksError::UnknownHold);
         }
         let at_ms = self.state.now_ms;
@@ -309,7 +313,7 @@ impl Books {
     /// Ends a hold that nothing is billed for.
     pub fn void(&mut self, now_ms: i64, hold: HoldId, reason: &Name) -> Result<Recorded, BooksError> {
         self.state.turn(now_ms);
-        if !self.state.holds.contains_key(&hold) {
+        if !self.state.holds.is_open(hold) {
             return Err(BooksError::UnknownHold);
         }
         Ok(self.record(Event::Voided(Voided {
@@ -336,7 +340,7 @@ impl Books {
         if adjustment.amounts.is_zero() {
             return Err(BooksError::Invalid("an adjustment of nothing"));
         }
-        if self.state.holds.contains_key(&adjustment.hold) {
+        if self.state.holds.is_open(adjustment.hold) {
             return Err(BooksError::Invalid("the hold is still open"));
         }
         self.state.turn(now_ms);
@@ -477,8 +481,8 @@ impl Books {
 
     /// In no particular order.
     pub fn open_holds(&self) -> Vec<OpenHold> {
-        let open = |(id, open): (&HoldId, &Open)| OpenHold {
-            id: *id,
+        let open = |open: &Open| OpenHold {
+            id: open.id,
             held: open.held.clone(),
             amounts: open.amounts,
         };
@@ -487,22 +491,22 @@ impl Books {
 
     /// Ascending.
     pub fn open_ids(&self) -> Vec<HoldId> {
-        let mut ids: Vec<HoldId> = self.state.holds.keys().copied().collect();
+        let mut ids: Vec<HoldId> = self.state.holds.iter().map(|open| open.id).collect();
         ids.sort_unstable();
         ids
     }
 
     pub fn held_of(&self, hold: HoldId) -> Option<Arc<Held>> {
-        self.state.holds.get(&hold).map(|open| Arc::clone(&open.held))
+        self.state.holds.get(hold).map(|open| Arc::clone(&open.held))
     }
 
     /// The result that an open hold waits for.
     pub fn bill_of(&self, hold: HoldId) -> Option<BillId> {
-        self.state.holds.get(&hold)?.bill
+        self.state.holds.get(hold)?.bill
     }
 
     pub fn open_hold(&self, id: HoldId) -> Option<OpenHold> {
-        let open = self.state.holds.get(&id)?;
+        let open = self.state.holds.get(id)?;
         Some(OpenHold {
             id,
             held: open.held.clone(),
@@ -512,7 +516,7 @@ impl Books {
 
     /// How the bounds of an open hold stand, in their order.
     pub fn standings(&self, id: HoldId) -> Vec<Standing> {
-        let open = self.state.holds.get(&id);
+        let open = self.state.holds.get(id);
         open.map(|open| self.state.standings_of(open).map(|(_, standing)| standing).collect())
             .unwrap_or_default()
     }
@@ -557,7 +561,7 @@ impl Books {
 
     /// How far the worst hard bound of a hold is beyond its limit.
     fn excess(&self, hold: HoldId) -> i128 {
-        let Some(open) = self.state.holds.get(&hold) else {
+        let Some(open) = self.state.holds.get(hold) else {
             return i128::MIN;
         };
         let hard = self

@@ -2,11 +2,13 @@
 //! away or not: so equal books have equal bytes, however they came about.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::accounts::{Account, Class, Flags, STANDING_WINDOWS, Slot};
 use super::earlier;
+use super::holds::Open;
 use super::imports::Imports;
-use super::state::{Balance, Open, Share, State};
+use super::state::{Balance, Share, State};
 use crate::amounts::Amounts;
 use crate::bill_id::BillId;
 use crate::bound::{Window, Zone};
@@ -33,60 +35,143 @@ pub enum SnapshotError {
 }
 
 pub(super) fn write(state: &State) -> Vec<u8> {
-    let mut w = Writer::with_capacity(64 + state.accounts.len() * 144);
-    w.byte(VERSION);
-    w.unsigned(state.head);
-    w.signed(state.now_ms);
-    let past = past_balances(state);
-    let now_s = state.now_s();
-    let living = state
-        .accounts
-        .iter()
-        .filter(|(_, account)| state.is_living(account, now_s));
-    let mut accounts: Vec<(Place, &Account)> = living.collect();
-    accounts.sort_unstable_by(|(_, one), (_, other)| one.name.cmp(&other.name));
-    // Balances are numbered as they are written; holds name them by that.
-    let mut written: HashMap<Place, u64> = HashMap::new();
-    w.unsigned(accounts.len() as u64);
-    for (place, account) in accounts {
+    let mut pieces = Pieces::of(state, usize::MAX);
+    while pieces.write_more() {}
+    pieces.w.finish()
+}
+
+/// The same bytes in pieces, in their order: of very many accounts one piece is in memory.
+pub(crate) struct Pieces<'s> {
+    state: &'s State,
+    piece_bytes: usize,
+    accounts: std::vec::IntoIter<(Place, &'s Account)>,
+    past: HashMap<Place, Vec<Place>>,
+    holds: std::vec::IntoIter<&'s Open>,
+    names: Names,
+    stage: Stage,
+    numbers: Numbers,
+    w: Writer,
+    /// Of what is in `w` so much was given.
+    given: usize,
+}
+
+enum Stage {
+    Accounts,
+    Holds,
+    End,
+}
+
+/// Balances are numbered as they are written; holds name those that they hold on by it.
+#[derive(Default)]
+struct Numbers {
+    next: u64,
+    held: HashMap<Place, u64>,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        while self.w.as_bytes().len() - self.given < self.piece_bytes && self.write_more() {}
+        let rest = self.w.as_bytes().get(self.given..).unwrap_or_default();
+        let piece = rest.get(..self.piece_bytes).unwrap_or(rest).to_vec();
+        self.given += piece.len();
+        if self.w.as_bytes().len() - self.given < self.piece_bytes {
+            self.w.forget(self.given);
+            self.given = 0;
+        }
+        (!piece.is_empty()).then_some(piece)
+    }
+}
+
+impl<'s> Pieces<'s> {
+    pub(super) fn of(state: &'s State, piece_bytes: usize) -> Pieces<'s> {
+        let now_s = state.now_s();
+        let living = state
+            .accounts
+            .iter()
+            .filter(|(_, account)| state.is_living(account, now_s));
+        let mut accounts: Vec<(Place, &Account)> = living.collect();
+        accounts.sort_unstable_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+        let mut holds: Vec<&Open> = state.holds.iter().collect();
+        holds.sort_unstable_by_key(|open| open.id);
+        let mut w = Writer::with_capacity(piece_bytes.min(64 + accounts.len() * 144));
+        w.byte(VERSION);
+        w.unsigned(state.head);
+        w.signed(state.now_ms);
+        w.unsigned(accounts.len() as u64);
+        Pieces {
+            state,
+            piece_bytes,
+            accounts: accounts.into_iter(),
+            past: past_balances(state),
+            holds: holds.into_iter(),
+            names: Names::new(),
+            stage: Stage::Accounts,
+            numbers: Numbers::default(),
+            w,
+            given: 0,
+        }
+    }
+
+    /// Whether there was more.
+    fn write_more(&mut self) -> bool {
+        match self.stage {
+            Stage::Accounts => match self.accounts.next() {
+                Some((place, account)) => self.write_account(place, account),
+                None => {
+                    self.w.unsigned(self.holds.len() as u64);
+                    self.stage = Stage::Holds;
+                }
+            },
+            Stage::Holds => match self.holds.next() {
+                Some(open) => write_hold(&mut self.w, open, &mut self.names, &self.numbers),
+                None => {
+                    self.state.imports.write(&mut self.w);
+                    write_documents(&mut self.w, &self.state.documents);
+                    self.stage = Stage::End;
+                }
+            },
+            Stage::End => return false,
+        }
+        true
+    }
+
+    fn write_account(&mut self, place: Place, account: &Account) {
+        let (w, state) = (&mut self.w, self.state);
         w.text(&account.name);
         w.byte(account.class as u8);
         w.unsigned(account.used);
         w.signed(account.until_s);
         w.unsigned(u64::from(account.flags.0 & Flags::STORED));
         for balance in account.standing {
-            write_running(&mut w, state, balance, &mut written);
+            write_running(w, state, balance, &mut self.numbers);
         }
         let counted = account.slots.as_slice().iter().filter(|slot| state.is_counted(slot));
         let mut slots: Vec<&Slot> = counted.collect();
         slots.sort_unstable_by_key(|slot| calendar_key(state, slot.calendar));
         w.unsigned(slots.len() as u64);
         for slot in slots {
-            write_calendar(&mut w, state, slot.calendar);
+            write_calendar(w, state, slot.calendar);
             w.unsigned(u64::from(slot.bound_day));
             w.byte(slot.units);
-            write_running(&mut w, state, slot.balance, &mut written);
+            write_running(w, state, slot.balance, &mut self.numbers);
         }
-        let past = past.get(&place).map_or(&[][..], Vec::as_slice);
+        let past = self.past.get(&place).map_or(&[][..], Vec::as_slice);
         w.unsigned(past.len() as u64);
         for place in past {
             if let Some(balance) = state.balances.get(*place) {
-                write_calendar(&mut w, state, state.calendar_on(balance));
-                written.insert(*place, written.len() as u64);
-                write_balance(&mut w, state, balance);
+                write_calendar(w, state, state.calendar_on(balance));
+                write_balance(w, state, *place, balance, &mut self.numbers);
             }
         }
     }
-    write_holds(&mut w, state, &written);
-    state.imports.write(&mut w);
-    write_documents(&mut w, &state.documents);
-    w.finish()
 }
 
 /// The balances that open holds will settle in although their windows are over, by account.
 fn past_balances(state: &State) -> HashMap<Place, Vec<Place>> {
     let mut past: HashMap<Place, Vec<Place>> = HashMap::new();
-    for place in state.holds.values().flat_map(|open| &open.balances) {
+    for place in state.holds.iter().flat_map(|open| &open.balances) {
         let Some(balance) = state.balances.get(*place).filter(|_| !is_current(state, *place)) else {
             continue;
         };
@@ -118,37 +203,30 @@ fn is_current(state: &State, place: Place) -> bool {
     state.is_running_on(place) && account.is_some_and(|account| account.balances().any(|named| named == place))
 }
 
-fn write_running(w: &mut Writer, state: &State, place: Option<Place>, written: &mut HashMap<Place, u64>) {
+fn write_running(w: &mut Writer, state: &State, place: Option<Place>, numbers: &mut Numbers) {
     let running = place.filter(|place| state.is_running_on(*place));
     let balance = running.and_then(|place| Some((place, state.balances.get(place)?)));
     w.byte(u8::from(balance.is_some()));
     if let Some((place, balance)) = balance {
-        written.insert(place, written.len() as u64);
-        write_balance(w, state, balance);
+        write_balance(w, state, place, balance, numbers);
     }
 }
 
-fn write_holds(w: &mut Writer, state: &State, written: &HashMap<Place, u64>) {
-    let mut names = Names::new();
-    let mut holds: Vec<_> = state.holds.iter().collect();
-    holds.sort_unstable_by_key(|(id, _)| **id);
-    w.unsigned(holds.len() as u64);
-    for (id, open) in holds {
-        w.unsigned(id.0);
-        w.blob(&codec::encode(&Event::Held(open.held.clone()), &mut names));
-        write_amounts(w, &open.amounts);
-        w.byte(u8::from(open.bill.is_some()));
-        if let Some(bill) = &open.bill {
-            w.raw(&bill.0);
-        }
-        let number = |place: &Place| written.get(place).copied();
-        let mut balances: Vec<u64> = open.balances.iter().filter_map(number).collect();
-        balances.sort_unstable();
-        for places in [balances, open.bounds.iter().filter_map(number).collect()] {
-            w.unsigned(places.len() as u64);
-            for place in places {
-                w.unsigned(place);
-            }
+fn write_hold(w: &mut Writer, open: &Open, names: &mut Names, numbers: &Numbers) {
+    w.unsigned(open.id.0);
+    w.blob(&codec::encode(&Event::Held(open.held.clone()), names));
+    write_amounts(w, &open.amounts);
+    w.byte(u8::from(open.bill.is_some()));
+    if let Some(bill) = &open.bill {
+        w.raw(&bill.0);
+    }
+    let number = |place: &Place| numbers.held.get(place).copied();
+    let mut balances: Vec<u64> = open.balances.iter().filter_map(number).collect();
+    balances.sort_unstable();
+    for places in [balances, open.bounds.iter().filter_map(number).collect()] {
+        w.unsigned(places.len() as u64);
+        for place in places {
+            w.unsigned(place);
         }
     }
 }
@@ -165,7 +243,11 @@ fn write_calendar(w: &mut Writer, state: &State, calendar: u16) {
     }
 }
 
-fn write_balance(w: &mut Writer, state: &State, balance: &Balance) {
+fn write_balance(w: &mut Writer, state: &State, place: Place, balance: &Balance, numbers: &mut Numbers) {
+    if balance.held.is_some() {
+        numbers.held.insert(place, numbers.next);
+    }
+    numbers.next += 1;
     let period = state.period_of(balance);
     w.signed(period.start_s);
     w.signed(period.end_s);
@@ -205,8 +287,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<State, SnapshotError> {
         read_hold(r, &mut state, &written, &mut names)?;
     }
     if version == VERSION {
-        state.imports = Imports::read(r)?;
-        state.documents = read_documents(r)?;
+        state.imports = Arc::new(Imports::read(r)?);
+        state.documents = Arc::new(read_documents(r)?);
     }
     reader.end()?;
     for one in &written {
@@ -373,18 +455,17 @@ fn read_hold(
             }
         }
     }
-    state.held = state.held.plus(&amounts);
-    match state.holds.insert(
-        id,
-        Open {
-            held,
-            amounts,
-            balances,
-            bounds,
-            bill,
-        },
-    ) {
-        None => Ok(()),
-        Some(_) => Err(SnapshotError::Inconsistent("a hold twice")),
+    if state.holds.is_open(id) {
+        return Err(SnapshotError::Inconsistent("a hold twice"));
     }
+    state.held = state.held.plus(&amounts);
+    state.holds.insert(Open {
+        id,
+        held,
+        amounts,
+        balances,
+        bounds,
+        bill,
+    });
+    Ok(())
 }

@@ -1,19 +1,18 @@
 //! The state of the books: calendars, balances by window, and the open holds. What lives how long is in `accounts.rs`.
 
-use crate::map::Map;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::accounts::{Account, Class, FOLDED_KINDS, NamesMax, STANDING_WINDOWS, TOTAL, each_account};
+use super::holds::{Holds, Open};
 use super::imports::Imports;
 use super::living::Living;
 use crate::amounts::{Amounts, Unit};
-use crate::bill_id::BillId;
 use crate::books::Standing;
 use crate::bound::{Bound, Window, Zone};
 use crate::change::Documents;
 use crate::entry::{Facts, Name};
-use crate::event::{Held, HeldBound, HoldId};
+use crate::event::HeldBound;
 use crate::index::Index;
 use crate::slab::{Place, Slab};
 use crate::window::{AT_MS_MAX, Period};
@@ -46,12 +45,13 @@ pub(super) struct State {
     pub sweep: Option<usize>,
     /// Names that were counted on `kind:other`, since these books were made. Nothing is decided by it.
     pub folded: [u64; FOLDED_KINDS.len()],
-    pub holds: Map<HoldId, Open>,
-    pub imports: Imports,
+    pub holds: Holds,
+    /// Seldom changed, and frozen with the rest: in one piece.
+    pub imports: Arc<Imports>,
     /// What all open holds hold together: no balance ever holds more, so none overflows where this does not.
     pub held: Amounts,
-    /// What operators have changed.
-    pub documents: Documents,
+    /// What operators have changed. As `imports`.
+    pub documents: Arc<Documents>,
     /// Room to spell account names in.
     pub spelling: String,
 }
@@ -92,19 +92,6 @@ pub(super) struct Balance {
 pub(super) struct Share {
     pub amounts: Amounts,
     pub holds: u32,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub held: Arc<Held>,
-    /// Extensions included.
-    pub amounts: Amounts,
-    /// The balances it is counted on, each once.
-    pub balances: Vec<Place>,
-    /// The balance of each bound, in the order of the bounds.
-    pub bounds: Vec<Place>,
-    /// The result that it waits for.
-    pub bill: Option<BillId>,
 }
 
 /// A running balance, for `budget.status`.
@@ -159,10 +146,10 @@ impl State {
             kept: 0,
             sweep: None,
             folded: Default::default(),
-            holds: Map::default(),
-            imports: Imports::default(),
+            holds: Holds::default(),
+            imports: Arc::default(),
             held: Amounts::ZERO,
-            documents: Documents::default(),
+            documents: Arc::default(),
             spelling: String::new(),
         };
         state.find_next_turn();
@@ -341,7 +328,7 @@ impl State {
 
     /// See `Books::balances_after`.
     pub fn views_after(&self, prefix: &str, after: Option<&str>, accounts_max: usize) -> (Vec<BalanceView<'_>>, bool) {
-        let now_s = self.now_s();
+        let (now_s, accounts_max) = (self.now_s(), accounts_max.max(1));
         // The first names so far, the last of them on top.
         let mut first: BinaryHeap<(&Name, Place)> = BinaryHeap::new();
         let mut has_more = false;

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::amounts::Unit;
 use crate::bound::Limit;
@@ -402,6 +404,47 @@ fn an_opening_carries_the_books_over_and_replay_refuses_gaps() {
     assert_eq!(next.snapshot(), books.snapshot());
     let twice = next.apply(settled.seq + 1, &settled.event);
     assert_eq!(twice, Err(ApplyError::UnknownHold { seq: 4, hold }));
+}
+
+proptest! {
+    /// Whatever the live books do after it: holds that end and begin, accounts that are made and swept away, time that passes.
+    #[test]
+    fn frozen_books_are_those_of_their_moment(
+        steps in prop::collection::vec((0u8..8, 0usize..40, 0i64..900), 1..400)
+    ) {
+        let (mut books, mut open, mut now_ms) = (Books::new(), Vec::new(), START_MS);
+        let mut frozen = Vec::new();
+        for (step, pick, cost) in steps {
+            match step {
+                0 => {
+                    let at = (books.head(), books.snapshot(), books.balances().count());
+                    frozen.push((books.frozen(), at));
+                }
+                1 => now_ms += 3_600_000 * cost / 100,
+                2 => frozen.truncate(pick),
+                3..=5 => {
+                    let key = format!("key-{pick}");
+                    let bounds = [bound(&format!("key:{key}"), Window::Hour, i64::MAX / 2)];
+                    let bounds = &bounds[..usize::from(pick % 3 == 0)];
+                    let hold = books.reserve(now_ms, &facts(&key), bounds, usd(cost), &"x".into()).unwrap().hold;
+                    open.push(hold);
+                }
+                _ if open.is_empty() => {}
+                _ => {
+                    let hold = open.swap_remove(pick % open.len());
+                    books.settle(now_ms, hold, bill(cost), None).unwrap();
+                }
+            }
+        }
+        for (frozen, (head, bytes, balances)) in frozen {
+            prop_assert_eq!(frozen.head(), head);
+            prop_assert_eq!(frozen.balances().count(), balances);
+            let pieces: Vec<Vec<u8>> = frozen.pieces(97).collect();
+            prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == 97));
+            prop_assert!(pieces.concat() == bytes, "in pieces they differ");
+            prop_assert!(frozen.snapshot() == bytes, "the books of event {} have changed", head);
+        }
+    }
 }
 
 #[test]

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use self::shard::{Shard, SharedNames};
-pub use self::types::{Kept, Session, SessionQuery, Status};
+use self::shard::{Shard, Shared};
+pub use self::types::{Kept, Session, SessionQuery, Status, Who};
 use crate::entry::{Entry, Facts, Name};
 use crate::event::{Mark, Marked};
 use crate::money::Usd;
@@ -110,7 +110,9 @@ impl Sessions {
         while found.len() < levels_max {
             let child = found.last().unwrap_or(id);
             let shard = self.shard(tenant, child).lock();
-            let parent = shard.session(tenant, child).map(|session| Name::clone(&session.parent));
+            let parent = shard
+                .session(tenant, child)
+                .map(|session| Name::clone(&session.who.parent));
             drop(shard);
             match parent {
                 // Clients name parents: they may go round in a circle.
@@ -139,11 +141,11 @@ impl Sessions {
     pub fn find(&self, tenant: Option<&Name>, id: &str) -> Result<Vec<Session>, StoreError> {
         let mut found = Vec::new();
         self.each(&mut |session| {
-            if *session.id == *id && tenant.is_none_or(|tenant| *tenant == session.tenant) {
+            if *session.id == *id && tenant.is_none_or(|tenant| *tenant == session.who.tenant) {
                 found.push(session.clone());
             }
         })?;
-        found.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        found.sort_by(|a, b| a.who.tenant.cmp(&b.who.tenant));
         Ok(found)
     }
 
@@ -151,7 +153,7 @@ impl Sessions {
     pub fn names_from(&self, tenant: Option<&Name>, beginning: &str) -> Result<BTreeSet<Name>, StoreError> {
         let mut found = BTreeSet::new();
         self.each(&mut |session| {
-            if session.id.starts_with(beginning) && tenant.is_none_or(|tenant| *tenant == session.tenant) {
+            if session.id.starts_with(beginning) && tenant.is_none_or(|tenant| *tenant == session.who.tenant) {
                 found.insert(Name::clone(&session.id));
             }
         })?;
@@ -164,7 +166,7 @@ impl Sessions {
         let latest_first = |a: &Session, b: &Session| {
             b.last_ms
                 .cmp(&a.last_ms)
-                .then_with(|| (&a.tenant, &a.id).cmp(&(&b.tenant, &b.id)))
+                .then_with(|| (&a.who.tenant, &a.id).cmp(&(&b.who.tenant, &b.id)))
         };
         self.each(&mut |session| {
             if query.wants(session) {
@@ -208,12 +210,12 @@ impl Sessions {
         // Memory first: one that leaves it meanwhile is met again on disk and known by its name.
         for shard in self.shards.iter() {
             for session in shard.lock().sessions() {
-                seen.insert((Name::clone(&session.tenant), Name::clone(&session.id)));
+                seen.insert(key_of(session));
                 visit(session);
             }
         }
         self.each_at_rest(&mut |_, session| {
-            let is_new = |session: &Session| !seen.contains(&(Name::clone(&session.tenant), Name::clone(&session.id)));
+            let is_new = |session: &Session| !seen.contains(&key_of(session));
             if let Some(session) = session.filter(is_new) {
                 visit(&session);
             }
@@ -234,18 +236,11 @@ impl Sessions {
 
     /// A call of a session was held.
     pub(crate) fn held(&self, sequence: u64, at_ms: i64, facts: &Facts) {
-        self.change(sequence, at_ms, facts, |names, session| {
+        self.change(sequence, at_ms, facts, |shared, session| {
             session.running = session.running.saturating_add(1);
-            let parent = facts.tags.get(PARENT_TAG);
-            for (known, said) in [
-                (&mut session.agent, Some(&facts.agent)),
-                (&mut session.user, Some(&facts.user)),
-                (&mut session.task, Some(&facts.task)),
-                (&mut session.parent, parent),
-            ] {
-                if let Some(said) = said.filter(|said| !said.is_empty() && *said != known) {
-                    *known = names.share(said);
-                }
+            let is_news = |known: &Name, said: &Name| !said.is_empty() && said != known;
+            if let Some(who) = session.who.told_by(facts, facts.tags.get(PARENT_TAG), is_news) {
+                session.who = shared.share(&who);
             }
             if !session.is_killed {
                 session.ended = None;
@@ -267,15 +262,10 @@ impl Sessions {
         let (facts, end) = (&entry.facts, &entry.settlement);
         let first = First::Imported(facts.at_ms, end.at_ms.max(facts.at_ms));
         let key = (&facts.tenant, &facts.session);
-        self.change_named(sequence, key, first, |names, session| {
-            for (known, said) in [
-                (&mut session.agent, &facts.agent),
-                (&mut session.user, &facts.user),
-                (&mut session.task, &facts.task),
-            ] {
-                if known.is_empty() && !said.is_empty() {
-                    *known = names.share(said);
-                }
+        self.change_named(sequence, key, first, |shared, session| {
+            let is_news = |known: &Name, said: &Name| !said.is_empty() && known.is_empty();
+            if let Some(who) = session.who.told_by(facts, None, is_news) {
+                session.who = shared.share(&who);
             }
             session.started_ms = session.started_ms.min(facts.at_ms);
             session.count(end);
@@ -317,7 +307,7 @@ impl Sessions {
         }
     }
 
-    fn change(&self, sequence: u64, at_ms: i64, facts: &Facts, change: impl FnOnce(&mut SharedNames, &mut Session)) {
+    fn change(&self, sequence: u64, at_ms: i64, facts: &Facts, change: impl FnOnce(&mut Shared, &mut Session)) {
         let first = First::Call(facts.at_ms, at_ms);
         self.change_named(sequence, (&facts.tenant, &facts.session), first, change);
     }
@@ -328,7 +318,7 @@ impl Sessions {
         sequence: u64,
         (tenant, id): (&Name, &Name),
         first: First,
-        change: impl FnOnce(&mut SharedNames, &mut Session),
+        change: impl FnOnce(&mut Shared, &mut Session),
     ) {
         if id.is_empty() {
             return;
@@ -351,7 +341,7 @@ impl Sessions {
             known = match (shard.find(tenant, id), found) {
                 (Some(place), _) => Some(place),
                 (None, Some(mut session)) => {
-                    session.tenant = shard.names.share(&session.tenant);
+                    session.who = shard.shared.share(&session.who);
                     Some(shard.put(session))
                 }
                 (None, None) => None,
@@ -364,7 +354,7 @@ impl Sessions {
         if let First::Call(_, at_ms) | First::Imported(_, at_ms) = first {
             live.session.last_ms = live.session.last_ms.max(at_ms);
         }
-        change(&mut shard.names, &mut live.session);
+        change(&mut shard.shared, &mut live.session);
         live.changed = sequence;
         live.dirty = true;
     }
@@ -389,6 +379,10 @@ impl Sessions {
         };
         Some(Session::new(tenant, id, started_ms, at_ms))
     }
+}
+
+fn key_of(session: &Session) -> (Name, Name) {
+    (Name::clone(&session.who.tenant), Name::clone(&session.id))
 }
 
 /// Whether a session that was never seen is made.

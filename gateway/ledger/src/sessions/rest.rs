@@ -41,15 +41,8 @@ impl Sessions {
                 at_ms.saturating_sub(session.last_ms) <= self.kept.silent_ms && loaded < self.kept.sessions_max;
             if recent || session.is_killed || session.running > 0 {
                 loaded += 1;
-                let mut shard = self.shard(&session.tenant, &session.id).lock();
-                let shared = [
-                    &mut session.tenant,
-                    &mut session.agent,
-                    &mut session.user,
-                    &mut session.task,
-                    &mut session.parent,
-                ];
-                shared.into_iter().for_each(|name| *name = shard.names.share(name));
+                let mut shard = self.shard(&session.who.tenant, &session.id).lock();
+                session.who = shard.shared.share(&session.who);
                 shard.put(session);
             }
         })?;
@@ -67,19 +60,17 @@ impl Sessions {
     }
 
     /// The rows that have changed and are not `saved` yet, for a checkpoint; keys with their prefix.
-    pub(crate) fn changes(&self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for shard in self.shards.iter() {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        // A shard at a time: all sessions at once would be in memory a second time, as bytes.
+        self.shards.iter().flat_map(|shard| {
             let shard = shard.lock();
-            for (_, live) in shard.live.iter().filter(|(_, live)| live.dirty) {
+            let dirty = shard.live.iter().filter(|(_, live)| live.dirty);
+            let change = |(_, live): (Place, &Live)| {
                 let session = &live.session;
-                changes.push(Change::Put(
-                    rows::stored_key(&session.tenant, &session.id),
-                    rows::value(session),
-                ));
-            }
-        }
-        changes
+                Change::Put(rows::stored_key(&session.who.tenant, &session.id), rows::value(session))
+            };
+            dirty.map(change).collect::<Vec<_>>()
+        })
     }
 
     /// What `changes` gave at this sequence is on disk: what is no longer needed leaves the memory.
@@ -150,8 +141,8 @@ impl Sessions {
 
     /// Lets a session leave the memory unless what is there has gone on.
     fn leaves(&self, session: &Session, is_gone: &impl Fn(&Session) -> bool) -> bool {
-        let mut shard = self.shard(&session.tenant, &session.id).lock();
-        let Some(place) = shard.find(&session.tenant, &session.id) else {
+        let mut shard = self.shard(&session.who.tenant, &session.id).lock();
+        let Some(place) = shard.find(&session.who.tenant, &session.id) else {
             return true;
         };
         let leaves = shard

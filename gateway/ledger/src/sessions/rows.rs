@@ -1,6 +1,8 @@
 //! Sessions as stored bytes.
 
-use super::{ROW_PREFIX, Session};
+use std::sync::Arc;
+
+use super::{ROW_PREFIX, Session, Who};
 use crate::entry::Name;
 use crate::journal::bytes::{Reader, put_i64, put_text, put_u64};
 use crate::money::Usd;
@@ -19,7 +21,8 @@ pub(super) fn stored_key(tenant: &str, id: &str) -> Vec<u8> {
 pub(super) fn value(session: &Session) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     put_u64(&mut out, VERSION);
-    for text in [&session.agent, &session.user, &session.task, &session.parent] {
+    let who = &session.who;
+    for text in [&who.agent, &who.user, &who.task, &who.parent] {
         put_text(&mut out, text);
     }
     put_i64(&mut out, session.started_ms);
@@ -46,13 +49,16 @@ pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Session> {
     if !key.is_empty() || reader.u64()? != VERSION {
         return None;
     }
-    let mut session = Session {
+    let who = Who {
         tenant,
-        id,
         agent: Name::from(reader.text()?),
         user: Name::from(reader.text()?),
         task: Name::from(reader.text()?),
         parent: Name::from(reader.text()?),
+    };
+    let mut session = Session {
+        id,
+        who: Arc::new(who),
         started_ms: reader.i64()?,
         last_ms: reader.i64()?,
         calls: reader.u64()?,

@@ -1,17 +1,18 @@
 //! Sessions in memory behind one lock.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
-use super::Session;
+use super::{Session, Who};
 use crate::entry::Name;
 use crate::index::Index;
 use crate::slab::{Place, Slab};
 
-/// Names that one shard shares between its sessions.
-const SHARED_NAMES_MAX: usize = 1_024;
+/// What one shard knows at most to share it between its sessions.
+const SHARED_MAX: usize = 1_024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     pub session: Session,
     /// Sequence of the event that changed it last.
@@ -24,7 +25,7 @@ pub(super) struct Live {
 pub(super) struct Shard {
     pub live: Slab<Live>,
     index: Index,
-    pub names: SharedNames,
+    pub shared: Shared,
 }
 
 impl Shard {
@@ -35,7 +36,7 @@ impl Shard {
     pub fn find(&self, tenant: &str, id: &str) -> Option<Place> {
         let is_it = |place| {
             let live = self.live.get(place);
-            live.is_some_and(|live| *live.session.id == *id && *live.session.tenant == *tenant)
+            live.is_some_and(|live| *live.session.id == *id && *live.session.who.tenant == *tenant)
         };
         self.index.find(self.hash(tenant, id), is_it)
     }
@@ -49,7 +50,7 @@ impl Shard {
     }
 
     pub fn put(&mut self, session: Session) -> Place {
-        let hash = self.hash(&session.tenant, &session.id);
+        let hash = self.hash(&session.who.tenant, &session.id);
         let place = self.live.insert(Live {
             session,
             changed: 0,
@@ -64,7 +65,7 @@ impl Shard {
     pub fn remove(&mut self, place: Place) {
         let live = &self.live;
         let Some(leaving) = live.get(place) else { return };
-        let hash = self.hash(&leaving.session.tenant, &leaving.session.id);
+        let hash = self.hash(&leaving.session.who.tenant, &leaving.session.id);
         self.index
             .remove(hash, place, |hasher, place| hash_of(hasher, live.get(place)));
         self.live.remove(place);
@@ -72,23 +73,46 @@ impl Shard {
 }
 
 fn hash_of(hasher: &impl BuildHasher, live: Option<&Live>) -> u64 {
-    let names = live.map_or(("", ""), |live| (&*live.session.tenant, &*live.session.id));
+    let names = live.map_or(("", ""), |live| (&*live.session.who.tenant, &*live.session.id));
     hasher.hash_one(names)
 }
 
-/// Names that sessions of a shard have in common, in memory once.
+/// What sessions of a shard have in common, in memory once.
 #[derive(Debug, Default)]
-pub(super) struct SharedNames(HashSet<Name>);
+pub(super) struct Shared {
+    whos: HashSet<Arc<Who>>,
+    names: HashSet<Name>,
+}
 
-impl SharedNames {
-    pub fn share(&mut self, name: &Name) -> Name {
-        if let Some(known) = self.0.get(name) {
+impl Shared {
+    pub fn share(&mut self, who: &Who) -> Arc<Who> {
+        if let Some(known) = self.whos.get(who) {
+            return Arc::clone(known);
+        }
+        let who = Arc::new(Who {
+            tenant: self.name(&who.tenant),
+            agent: self.name(&who.agent),
+            user: self.name(&who.user),
+            task: self.name(&who.task),
+            parent: self.name(&who.parent),
+        });
+        insert_bounded(&mut self.whos, Arc::clone(&who));
+        who
+    }
+
+    fn name(&mut self, name: &Name) -> Name {
+        if let Some(known) = self.names.get(name) {
             return Name::clone(known);
         }
-        if self.0.len() >= SHARED_NAMES_MAX {
-            self.0.clear();
-        }
-        self.0.insert(Name::clone(name));
+        insert_bounded(&mut self.names, Name::clone(name));
         Name::clone(name)
     }
+}
+
+/// Forgets all where there are too many: those that come again are shared anew.
+fn insert_bounded<T: Eq + Hash>(known: &mut HashSet<T>, item: T) {
+    if known.len() >= SHARED_MAX {
+        known.clear();
+    }
+    known.insert(item);
 }

@@ -1,7 +1,9 @@
 //! What a session is, and which ones are requested.
 
+use std::sync::Arc;
+
 use super::DAY_MS;
-use crate::entry::{Name, Outcome, Settlement};
+use crate::entry::{Facts, Name, Outcome, Settlement};
 use crate::money::Usd;
 
 /// What is kept in memory.
@@ -51,17 +53,45 @@ impl Status {
     }
 }
 
-/// One session. A session belongs to its tenant: two tenants' sessions of one name are two.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
+/// Whose a session is and what it is for. Most sessions have it in common with others: they share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Who {
     pub tenant: Name,
-    pub id: Name,
     /// Who and what the last call said that said anything.
     pub agent: Name,
     pub user: Name,
     pub task: Name,
     /// The session that started this one; empty where nobody said.
     pub parent: Name,
+}
+
+impl Who {
+    /// With what a call says that is news; `None` where nothing of it is.
+    pub(super) fn told_by(
+        &self,
+        facts: &Facts,
+        parent: Option<&Name>,
+        is_news: impl Fn(&Name, &Name) -> bool,
+    ) -> Option<Who> {
+        let mut told: Option<Who> = None;
+        let mut tell = |known: &Name, said: Option<&Name>, part: fn(&mut Who) -> &mut Name| {
+            if let Some(said) = said.filter(|said| is_news(known, said)) {
+                *part(told.get_or_insert_with(|| self.clone())) = Name::clone(said);
+            }
+        };
+        tell(&self.agent, Some(&facts.agent), |who| &mut who.agent);
+        tell(&self.user, Some(&facts.user), |who| &mut who.user);
+        tell(&self.task, Some(&facts.task), |who| &mut who.task);
+        tell(&self.parent, parent, |who| &mut who.parent);
+        told
+    }
+}
+
+/// One session. A session belongs to its tenant: two tenants' sessions of one name are two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub id: Name,
+    pub who: Arc<Who>,
     /// Start of its first request, milliseconds since the epoch.
     pub started_ms: i64,
     /// The last moment at which one of its calls began or ended.
@@ -82,13 +112,13 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(tenant: &Name, id: &Name, started_ms: i64, at_ms: i64) -> Session {
-        Session {
+        let who = Who {
             tenant: Name::clone(tenant),
+            ..Who::default()
+        };
+        Session {
             id: Name::clone(id),
-            agent: Name::from(""),
-            user: Name::from(""),
-            task: Name::from(""),
-            parent: Name::from(""),
+            who: Arc::new(who),
             started_ms: started_ms.min(at_ms),
             last_ms: at_ms,
             calls: 0,
@@ -147,7 +177,7 @@ pub struct SessionQuery {
 impl SessionQuery {
     pub(super) fn wants(&self, session: &Session) -> bool {
         session.last_ms >= self.from_ms
-            && self.tenant.as_ref().is_none_or(|tenant| *tenant == session.tenant)
+            && self.tenant.as_ref().is_none_or(|tenant| *tenant == session.who.tenant)
             && self
                 .status
                 .is_none_or(|status| status == session.status(self.now_ms, self.timeout_ms))

@@ -107,7 +107,7 @@ impl World {
         let rows = ledger.balances();
         let total = |row: &&agentledger_ledger::BalanceRow| &*row.account == "global" && row.window == Window::Total;
         let posted = rows.iter().find(total).map_or(Amounts::ZERO, |row| row.posted);
-        assert_eq!(posted, mirror.posted, "the applier's books and the journal differ");
+        assert_eq!(posted, mirror.posted, "balances and the journal differ");
         check_sums(&ledger, mirror);
         // The opening of the first month that retention keeps, whether or not those before it are removed by now.
         let kept = self.options.retention_months.map_or(usize::MAX, |kept| kept as usize);

@@ -154,7 +154,7 @@ fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mar
             let status = |session: &Session| Some(session.status(now_ms, timeout_ms).name());
             let row = |session: Session| {
                 let status = status(&session);
-                (session.tenant, session.id, status)
+                (Name::clone(&session.who.tenant), session.id, status)
             };
             known?.into_iter().map(row).collect()
         }
@@ -256,11 +256,11 @@ fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Ses
 fn row(session: &Session, now_ms: i64, timeout_ms: i64) -> wire::SessionRow {
     wire::SessionRow {
         id: session.id.to_string(),
-        tenant: session.tenant.to_string(),
-        agent: session.agent.to_string(),
-        user: session.user.to_string(),
-        task: session.task.to_string(),
-        parent: session.parent.to_string(),
+        tenant: session.who.tenant.to_string(),
+        agent: session.who.agent.to_string(),
+        user: session.who.user.to_string(),
+        task: session.who.task.to_string(),
+        parent: session.who.parent.to_string(),
         started: rfc3339_ms(session.started_ms),
         last_seen: rfc3339_ms(session.last_ms),
         ended: session.ended_ms(now_ms, timeout_ms).map(rfc3339_ms),

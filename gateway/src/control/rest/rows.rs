@@ -73,9 +73,9 @@ impl SessionRow {
     pub fn of(session: &Session, now_ms: i64, timeout_ms: i64) -> SessionRow {
         SessionRow {
             id: session.id.to_string(),
-            agent_id: session.agent.to_string(),
-            user_id: session.user.to_string(),
-            task: session.task.to_string(),
+            agent_id: session.who.agent.to_string(),
+            user_id: session.who.user.to_string(),
+            task: session.who.task.to_string(),
             started_at: rfc3339_ms(session.started_ms),
             ended_at: session.ended_ms(now_ms, timeout_ms).map(rfc3339_ms),
             status: session.status(now_ms, timeout_ms).name(),

@@ -36,23 +36,33 @@ pub fn start(gateway: &Arc<Gateway>) -> std::io::Result<Watch> {
 fn look(gateway: &Gateway, shown: &mut Shown) {
     let (now_ms, monotonic_ms) = (gateway.clock.now_ms(), gateway.clock.monotonic_ms());
     let timeout_ms = gateway.rules.load().config.agent.session_timeout_ms();
-    let wanted = |session: &Session| !session.is_alerted && session.status(now_ms, timeout_ms) == Status::Active;
-    let active = gateway.ledger.sessions().select(wanted);
-    let mut still = Shown::with_capacity(active.len());
-    for session in active {
-        let key = (Name::clone(&session.tenant), Name::clone(&session.id));
-        let is_new =
-            |(calls, at_ms): &(u64, i64)| *calls != session.calls || monotonic_ms.saturating_sub(*at_ms) >= AGAIN_MS;
-        let seen = match shown.get(&key).filter(|seen| !is_new(seen)) {
-            Some(seen) => *seen,
-            None => {
-                show(gateway, &session, now_ms);
-                (session.calls, monotonic_ms)
+    let is_again = |(calls, at_ms): &(u64, i64), session: &Session| {
+        *calls != session.calls || monotonic_ms.saturating_sub(*at_ms) >= AGAIN_MS
+    };
+    let mut still = Shown::with_capacity(shown.len());
+    // Only those that are to be shown are copied: there may be very many, and nothing new of most.
+    let due = gateway.ledger.sessions().select(|session| {
+        if session.is_alerted || session.status(now_ms, timeout_ms) != Status::Active {
+            return false;
+        }
+        let key = key_of(session);
+        match shown.get(&key).filter(|seen| !is_again(seen, session)) {
+            Some(seen) => {
+                still.insert(key, *seen);
+                false
             }
-        };
-        still.insert(key, seen);
+            None => true,
+        }
+    });
+    for session in due {
+        show(gateway, &session, now_ms);
+        still.insert(key_of(&session), (session.calls, monotonic_ms));
     }
     *shown = still;
+}
+
+fn key_of(session: &Session) -> (Name, Name) {
+    (Name::clone(&session.who.tenant), Name::clone(&session.id))
 }
 
 /// What policies see of a session. Counts fit a number of Lua's exactly up to 2^53.
@@ -61,11 +71,11 @@ fn show(gateway: &Gateway, session: &Session, now_ms: i64) {
     let age_ms = now_ms.saturating_sub(session.started_ms).max(0);
     let event = Event::new("session", now_ms)
         .text("session", &*session.id)
-        .text("tenant", &*session.tenant)
-        .text("agent", &*session.agent)
-        .text("user", &*session.user)
-        .text("task", &*session.task)
-        .text("parent", &*session.parent)
+        .text("tenant", &*session.who.tenant)
+        .text("agent", &*session.who.agent)
+        .text("user", &*session.who.user)
+        .text("task", &*session.who.task)
+        .text("parent", &*session.who.parent)
         .text("status", Status::Active.name())
         .number("age_s", (age_ms / 1_000) as f64)
         .number("calls", session.calls as f64)
@@ -73,8 +83,10 @@ fn show(gateway: &Gateway, session: &Session, now_ms: i64) {
         .number("errors", session.errors as f64)
         .number("tokens", session.tokens as f64)
         .usd("cost_usd", session.cost);
-    let origin = Origin::new(&session.tenant).standing();
+    let origin = Origin::new(&session.who.tenant).standing();
     if report::event(gateway, origin, event).is_alarming {
-        gateway.ledger.mark_session(&session.tenant, &session.id, Mark::Alerted);
+        gateway
+            .ledger
+            .mark_session(&session.who.tenant, &session.id, Mark::Alerted);
     }
 }
