@@ -6,7 +6,7 @@
 //! A module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
 //!
 //! ```text
-//! order: base64 addresses secret timer tasks files thousands recent estimate_reason limits price clients config hosts rates
+//! order: base64 addresses secret timer tasks files thousands recent estimate_reason limits price clients config guide hosts rates
 //! order: plugin meter policy runtime replay telemetry alerting readiness moving control proxy mcp proxy/accept price_updates backups fingerprints launch
 //! order: testing cli
 //! ```
@@ -24,6 +24,7 @@ mod control;
 mod estimate_reason;
 mod files;
 mod fingerprints;
+mod guide;
 mod hosts;
 mod launch;
 mod limits;

@@ -63,6 +63,7 @@ mod moving_postgres;
 mod named_models;
 mod odd_answers;
 mod otlp;
+mod page;
 mod passing;
 mod planes;
 mod policies;

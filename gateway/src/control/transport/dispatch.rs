@@ -12,9 +12,11 @@ use jsonrpsee::server::RandomStringIdProvider;
 use jsonrpsee::types::{ErrorObject, Id, InvalidRequest, Notification, Params, Request};
 use jsonrpsee::{ConnectionId, Extensions};
 use serde::de::IgnoredAny;
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
+use crate::control::access::Denied;
 use crate::control::error::ProtocolError;
 use crate::control::rpc::call::Caller;
 
@@ -68,6 +70,21 @@ pub(in crate::control) fn refusal(id: Id<'_>, error: ProtocolError) -> String {
         .into_json()
         .get()
         .to_owned()
+}
+
+/// The answer to a call that says nothing but that it was done.
+pub(in crate::control) fn nothing(id: Id<'_>) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "result": {} }).to_string()
+}
+
+/// The answer to a call whose caller may not.
+pub(in crate::control) fn denied(id: Id<'_>, denied: Denied) -> String {
+    let error = ErrorObject::owned(
+        Denied::NUMBER,
+        denied.to_string(),
+        Some(json!({ "code": denied.code() })),
+    );
+    MethodResponse::error(id, error).into_json().get().to_owned()
 }
 
 async fn batch(methods: &Methods, caller: &Caller, text: &[u8], connection: Option<&Connection>) -> Option<String> {

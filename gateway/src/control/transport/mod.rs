@@ -1,6 +1,7 @@
 //! The control plane's paths.
 
 mod dispatch;
+pub mod page;
 mod websocket;
 
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http_body_util::BodyExt;
 use jsonrpsee::core::server::Methods;
-use jsonrpsee::types::{ErrorObjectOwned, Id};
+use jsonrpsee::types::Id;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use self::websocket::Served;
+use self::websocket::{CallerOf, Served};
 use crate::control::access::{self, Denied, Door, Origin};
 use crate::control::error::{ControlError, ProtocolError};
 use crate::control::methods;
@@ -38,6 +39,8 @@ const DRAIN_WAIT: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 << 20;
 /// WebSocket connections, on all listeners together.
 const SOCKETS_MAX: usize = 2_048;
+/// And those among them that have not said their token yet.
+const NAMELESS_MAX: usize = 128;
 
 /// What every listener serves.
 #[derive(Clone)]
@@ -46,6 +49,8 @@ pub(in crate::control) struct Plane {
     methods: Methods,
     door: Arc<Door>,
     sockets: Arc<Semaphore>,
+    /// Of those that have not said their token yet.
+    nameless: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -70,6 +75,7 @@ impl Plane {
             methods: methods.into(),
             door: Arc::default(),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            nameless: Arc::new(Semaphore::new(NAMELESS_MAX)),
             stopped,
         })
     }
@@ -85,6 +91,7 @@ impl Plane {
             .route("/metrics", get(metrics))
             .route("/rpc", any(call))
             .merge(more)
+            .merge(page::router())
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn_with_state(shared.clone(), check_page))
@@ -122,11 +129,17 @@ async fn check_page(State(shared): State<Shared>, request: Request, next: Next) 
     }
 }
 
-async fn about(State(shared): State<Shared>) -> Response {
+/// The dashboard for a browser, else what there is, in words.
+async fn about(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if page::wants_page(accept) {
+        return page::index(headers).await;
+    }
     let page = format!(
         "AgentLedger {}\n\
          A gateway between AI agents and LLM providers: it meters every token and holds every dollar before it is spent.\n\n\
          Point your SDK's base URL at this address.\n\n\
+         /         the dashboard, in a browser\n\
          /health   is it alive\n\
          /readyz   is it taking requests, and why not\n\
          /metrics  Prometheus text\n\
@@ -172,29 +185,45 @@ async fn call(State(shared): State<Shared>, request: Request) -> Response {
     if !is_upgrade && request.method() != Method::POST {
         return wrong_method(request).await;
     }
-    let caller = match shared.caller(request.headers()) {
-        Ok(caller) => caller,
+    match shared.caller(request.headers()) {
+        Ok(caller) if is_upgrade => connect(&shared, Some(caller), request),
+        // A page cannot give its socket a header: it says its token on it, first.
+        Err(Denied::NoToken) if is_upgrade && request.headers().contains_key(header::ORIGIN) => {
+            connect(&shared, None, request)
+        }
+        Ok(caller) => post(&shared, &caller, request).await,
         Err(denied) => {
             drain(request).await;
-            return refuse_call(denied);
+            refuse_call(denied)
         }
-    };
-    match is_upgrade {
-        true => connect(&shared, caller, request),
-        false => post(&shared, &caller, request).await,
     }
 }
 
-fn connect(shared: &Shared, caller: Caller, request: Request) -> Response {
-    let Ok(place) = Arc::clone(&shared.plane.sockets).try_acquire_owned() else {
+/// `caller`: who its token says; `None`: it is to be said first.
+fn connect(shared: &Shared, caller: Option<Caller>, request: Request) -> Response {
+    let places = if caller.is_some() {
+        &shared.plane.sockets
+    } else {
+        &shared.plane.nameless
+    };
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         return refuse_with(StatusCode::SERVICE_UNAVAILABLE, ProtocolError::TooManyConnections);
     };
     let (again, headers) = (shared.clone(), request.headers().clone());
+    let caller_of: CallerOf = Box::new(move |token| {
+        let mut headers = headers.clone();
+        if let Some(token) = token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
+            headers.insert(header::AUTHORIZATION, bearer.map_err(|_| Denied::WrongToken)?);
+        }
+        again.caller(&headers)
+    });
     let served = Served {
         methods: shared.plane.methods.clone(),
         caller,
-        caller_now: Box::new(move || again.caller(&headers)),
+        caller_of,
         place,
+        places: Arc::clone(&shared.plane.sockets),
         stopped: shared.plane.stopped.clone(),
     };
     match websocket::accept(served, request) {
@@ -259,13 +288,7 @@ pub(in crate::control) fn refuse(denied: Denied) -> Response {
 
 /// As callers of methods read it.
 fn refuse_call(denied: Denied) -> Response {
-    let refusal = ErrorObjectOwned::owned(
-        Denied::NUMBER,
-        denied.to_string(),
-        Some(json!({ "code": denied.code() })),
-    );
-    let refusal = jsonrpsee::MethodResponse::error(Id::Null, refusal);
-    with_hints(denied, json_text(denied.status(), refusal.into_json().get().to_owned()))
+    with_hints(denied, json_text(denied.status(), dispatch::denied(Id::Null, denied)))
 }
 
 fn with_hints(denied: Denied, mut response: Response) -> Response {

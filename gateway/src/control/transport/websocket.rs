@@ -4,6 +4,7 @@
 //! written; [`NOTIFICATIONS_MAX`] notifications wait for a connection to take them; who takes nothing for [`WRITE_WAIT`], or is
 //! silent for [`SILENCE_MAX`] though it is pinged, is gone.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use jsonrpsee::core::server::Methods;
 use jsonrpsee::types::Id;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -40,6 +42,9 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// How long what a client still sends is taken in after the close.
 const LINGER: Duration = Duration::from_secs(2);
+/// The first message of a connection whose handshake bears no token, and how long it may take.
+const FIRST: &str = "system.authenticate";
+const FIRST_WAIT: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 4 << 10;
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 << 10;
@@ -59,16 +64,19 @@ fn has_word(headers: &HeaderMap, name: &str, word: &str) -> bool {
         .any(|one| one.trim().eq_ignore_ascii_case(word))
 }
 
-pub(in crate::control) type CallerNow = Box<dyn Fn() -> Result<Caller, Denied> + Send + Sync>;
+/// Who a token stands for now, it may have expired, or be another's, since. `None`: the handshake's.
+pub(in crate::control) type CallerOf = Box<dyn Fn(Option<&str>) -> Result<Caller, Denied> + Send + Sync>;
 
 /// What a connection needs of the control plane.
 pub(in crate::control) struct Served {
     pub methods: Methods,
-    pub caller: Caller,
-    /// Who the handshake's token stands for now: it may have expired, or be another's, since.
-    pub caller_now: CallerNow,
-    /// Its place among the connections there may be.
+    /// `None`: its first message is to say who calls, see [`FIRST`].
+    pub caller: Option<Caller>,
+    pub caller_of: CallerOf,
+    /// Its place among the connections there may be, or among those that have not said who calls.
     pub place: OwnedSemaphorePermit,
+    /// Where it gets a place once it has.
+    pub places: Arc<Semaphore>,
     pub stopped: watch::Receiver<bool>,
 }
 
@@ -118,10 +126,20 @@ where
     let Served {
         methods,
         caller,
-        caller_now,
+        caller_of,
         place,
+        places,
         mut stopped,
     } = served;
+    let mut framer = SocketFramer::new(Sender::Client, MESSAGE_BYTES_MAX);
+    let mut write = write;
+    let (caller, token, place) = match caller {
+        Some(caller) => (caller, None, place),
+        None => match opened((&mut read, &mut write, &mut framer), &caller_of, &places).await {
+            Some(opened) => opened,
+            None => return,
+        },
+    };
     let (sink, notifications) = mpsc::channel(NOTIFICATIONS_MAX);
     // A place for each call that runs, and for the answers to pings and the close.
     let (answers, to_write) = mpsc::channel(CALLS_MAX + 2);
@@ -129,14 +147,14 @@ where
     let mut reader = Reader {
         methods,
         caller,
-        caller_now,
+        caller_now: Box::new(move || caller_of(token.as_deref())),
         connection: Arc::new(Connection::new(sink)),
         answers: answers.clone(),
         room: Arc::new(Semaphore::new(CALLS_MAX)),
         calls: JoinSet::new(),
     };
     let why = tokio::select! {
-        why = reader.run(&mut read) => why,
+        why = reader.run(&mut read, framer) => why,
         _ = stopped.changed() => Some((code::GOING_AWAY, "the gateway stops".to_owned())),
         () = answers.closed() => None,
     };
@@ -151,6 +169,76 @@ where
     drop(place);
 }
 
+/// What a connection says first whose handshake bears no token: a call of [`FIRST`] with `{"token": "…"}`.
+#[derive(Deserialize)]
+struct FirstCall<'m> {
+    #[serde(borrow)]
+    id: Id<'m>,
+    method: Cow<'m, str>,
+    params: FirstParams<'m>,
+}
+
+#[derive(Deserialize)]
+struct FirstParams<'m> {
+    #[serde(borrow)]
+    token: Cow<'m, str>,
+}
+
+/// Reads the first message, and answers it: who calls, by which token, and its place. `None`: it does not open.
+async fn opened<R, W>(
+    (read, write, framer): (&mut R, &mut W, &mut SocketFramer),
+    caller_of: &CallerOf,
+    places: &Arc<Semaphore>,
+) -> Option<(Caller, Option<String>, OwnedSemaphorePermit)>
+where
+    R: AsyncReadExt + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let text = timeout(FIRST_WAIT, first_text(read, framer)).await.ok()??;
+    let first: Option<FirstCall<'_>> = serde_json::from_slice(&text)
+        .ok()
+        .filter(|call: &FirstCall<'_>| call.method == FIRST);
+    let (id, found) = match &first {
+        Some(call) => (call.id.clone(), caller_of(Some(&call.params.token))),
+        None => (Id::Null, Err(Denied::NoToken)),
+    };
+    let place = Arc::clone(places).try_acquire_owned();
+    let (answer, opened) = match (found, place) {
+        (Ok(caller), Ok(place)) => {
+            let token = first.as_ref().map(|call| call.params.token.clone().into_owned());
+            (dispatch::nothing(id), Some((caller, token, place)))
+        }
+        (Ok(_), Err(_)) => (dispatch::refusal(id, ProtocolError::TooManyConnections), None),
+        (Err(denied), _) => (dispatch::denied(id, denied), None),
+    };
+    let mut bytes = encode(&Message::Text(answer.into()), None).to_vec();
+    if opened.is_none() {
+        let why = (code::POLICY, "the first message opens nothing".to_owned());
+        bytes.extend_from_slice(&encode(&Message::Close(Some(why)), None));
+    }
+    let written = timeout(WRITE_WAIT, async {
+        write.write_all(&bytes).await?;
+        write.flush().await
+    });
+    let is_written = matches!(written.await, Ok(Ok(())));
+    opened.filter(|_| is_written)
+}
+
+/// The first text; `None`: none comes.
+async fn first_text(read: &mut (impl AsyncReadExt + Unpin), framer: &mut SocketFramer) -> Option<Bytes> {
+    let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
+    loop {
+        match framer.message().ok()? {
+            Some(Message::Text(text)) => return Some(text),
+            // Nothing else may stand before it.
+            Some(_) => return None,
+            None => {}
+        }
+        let bytes = read.read(&mut buffer).await.ok().filter(|bytes| *bytes > 0)?;
+        framer.push(buffer.get(..bytes).unwrap_or_default());
+    }
+}
+
 /// Takes in what still comes: a close over unread bytes resets the connection, and the client would not read why.
 async fn discard(mut read: impl AsyncReadExt + Unpin) {
     let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
@@ -160,7 +248,7 @@ async fn discard(mut read: impl AsyncReadExt + Unpin) {
 struct Reader {
     methods: Methods,
     caller: Caller,
-    caller_now: CallerNow,
+    caller_now: Box<dyn Fn() -> Result<Caller, Denied> + Send + Sync>,
     connection: Arc<Connection>,
     answers: mpsc::Sender<Outgoing>,
     room: Arc<Semaphore>,
@@ -170,8 +258,7 @@ struct Reader {
 
 impl Reader {
     /// Reads to the connection's end; what to close it with, where it is ours to close.
-    async fn run(&mut self, read: &mut (impl AsyncReadExt + Unpin)) -> Option<(u16, String)> {
-        let mut framer = SocketFramer::new(Sender::Client, MESSAGE_BYTES_MAX);
+    async fn run(&mut self, read: &mut (impl AsyncReadExt + Unpin), mut framer: SocketFramer) -> Option<(u16, String)> {
         let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
         let mut silent = Duration::ZERO;
         loop {

@@ -190,7 +190,8 @@ impl Connection {
             return Served::Nothing;
         }
         let in_flight = gateway.drain.enter();
-        let upgrade = is_websocket(session.req_header()) && !control_proxy::is_control(session.req_header().uri.path());
+        let upgrade =
+            is_websocket(session.req_header()) && !control_proxy::is_control_path(session.req_header().uri.path());
         if upgrade {
             Box::pin(socket::serve(gateway, session)).await;
             return Served::Nothing;

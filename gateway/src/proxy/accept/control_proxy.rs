@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentledger_http1::{ClientSession, RequestLines, ResponseHead};
 use bytes::Bytes;
+use http::header::ACCEPT;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Connected;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::control::PEER_HEADER;
+use crate::control::{PEER_HEADER, page};
 use crate::proxy::identify::ownership::refuse_foreign_host;
 use crate::proxy::sanitize::headers::is_ours;
 use crate::proxy::sanitize::{check_head, check_length, is_websocket, read_body};
@@ -30,7 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 const PASSED_BYTES: usize = 16 << 10;
 
-pub fn is_control(path: &str) -> bool {
+/// Whether the control plane serves a request. What the dashboard's views are called is a page's for browsers alone.
+pub fn is_control(header: &RequestHeader) -> bool {
+    let path = header.uri.path();
+    let accept = header.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_read = matches!(header.method.as_str(), "GET" | "HEAD");
+    is_control_path(path) || (is_read && page::is_view(path) && page::wants_page(accept))
+}
+
+pub fn is_control_path(path: &str) -> bool {
     matches!(path, "/" | "/rpc" | "/metrics" | "/api") || path.starts_with("/api/") || path.starts_with("/assets/")
 }
 
@@ -123,7 +132,8 @@ async fn relay(gateway: &Gateway, session: &mut ServerSession) -> Result<Relayed
         false => read_body(session, limits, &gateway.bodies).await?,
     };
     // The page at the root says nothing that a stranger may not know, and methods are refused in JSON-RPC's own shape.
-    if !matches!(session.req_header().uri.path(), "/" | "/rpc") {
+    let path = session.req_header().uri.path();
+    if !matches!(path, "/" | "/rpc") && !page::is_view(path) {
         refuse_foreign_host(&rules.config, session.req_header())?;
     }
     let header = request_for_control(session, body.bytes.len())?;
@@ -200,10 +210,10 @@ mod tests {
     #[test]
     fn control_paths_are_told_from_providers() {
         for path in ["/", "/rpc", "/metrics", "/api/dashboard/summary"] {
-            assert!(is_control(path), "{path}");
+            assert!(is_control_path(path), "{path}");
         }
         for path in ["/v1/chat/completions", "/groq/v1/models", "/rpcx", "/apis"] {
-            assert!(!is_control(path), "{path}");
+            assert!(!is_control_path(path), "{path}");
         }
     }
 }

@@ -95,7 +95,7 @@ async fn serve(
             answer_json(session, 200, "{\"message\":\"hello\"}\n").await;
             return true;
         }
-        path if control_proxy::is_control(path) => {
+        _ if control_proxy::is_control(session.req_header()) => {
             return Box::pin(control_proxy::relay_to_control(gateway, session)).await;
         }
         _ => {}

@@ -6,7 +6,7 @@ use agentledger_http1::ResponseHead;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::control_proxy::is_control;
+use super::control_proxy::is_control_path;
 use crate::mcp;
 use crate::proxy::identify::allowed_at;
 use crate::proxy::sanitize::normalise_path;
@@ -26,7 +26,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut ServerSession) -> Opti
     if !is_preflight || rules.config.cors_allow_origins.is_empty() {
         let allow = match session.req_header().uri.path() {
             "*" => ANYWHERE.to_owned(),
-            path if is_control(path) => return None,
+            path if is_control_path(path) => return None,
             _ => {
                 normalise_path(session.req_header_mut()).ok()?;
                 if mcp::serves(session.req_header().uri.path()) {
