@@ -17,7 +17,7 @@ use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
-use crate::rollup::{Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
+use crate::rollup::{Filter, Point, Retention, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::side_table;
 use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
@@ -83,6 +83,21 @@ impl OfflineLedger {
 
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
         self.derived.rollups.summary(query)
+    }
+
+    /// As [`crate::Ledger::summary_of`].
+    pub fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        self.derived.rollups.summary_of(query, only)
+    }
+
+    /// As [`crate::Ledger::sums_over_time_of`].
+    pub fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        self.derived.rollups.sums_over_time_of(query, only)
+    }
+
+    /// As [`crate::Ledger::stretches`].
+    pub fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        self.derived.rollups.stretches(range, tenant, only)
     }
 
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {

@@ -6,7 +6,7 @@ use crate::entry::{Entry, Name};
 use crate::error::LedgerError;
 use crate::peaks::Durations;
 use crate::query::{self, EntryPage, EntryQuery};
-use crate::rollup::{Point, SeriesQuery, SummaryQuery, SummaryRow};
+use crate::rollup::{Filter, Point, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
 
 impl Ledger {
     /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
@@ -18,6 +18,21 @@ impl Ledger {
     /// Sums of entries on disk, dearest first.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
         self.derived.read().rollups.summary(query)
+    }
+
+    /// As [`Ledger::summary`], of those entries alone that bear all of some names; `None` where no sums tell: they are kept by kind.
+    pub fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        self.derived.read().rollups.summary_of(query, only)
+    }
+
+    /// As [`Ledger::sums_over_time`], of those entries alone that bear all of some names.
+    pub fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        self.derived.read().rollups.sums_over_time_of(query, only)
+    }
+
+    /// Where in time there may be entries that bear all of some names, in its order.
+    pub fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        self.derived.read().rollups.stretches(range, tenant, only)
     }
 
     /// Sums by periods of `step_ms`.

@@ -30,7 +30,7 @@ use self::names::{KnownDays, Names, RowNames, admit};
 use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
 pub use self::totals::Totals;
-pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
+pub use self::types::{Dimension, Filter, Point, Retention, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::money::Usd;
