@@ -11,6 +11,7 @@
 //! | [`rest`] | the paths of the original, over the same methods |
 //! | [`wire`], `rows` | parameters and results, which the CLI reads too |
 //! | [`state`], `ledger_view`, `key_names`, `error` | what all of it answers from, and why it does not |
+//! | `forecast` | where a window goes, and when it reaches a limit |
 //!
 //! Where no gateway runs, the CLI calls the same methods in its own process.
 
@@ -18,6 +19,7 @@ mod access;
 pub mod contract_forms;
 mod error;
 mod feeds;
+mod forecast;
 mod key_names;
 mod ledger_view;
 mod listen;

@@ -11,6 +11,7 @@
 mod bucket;
 mod names;
 mod packed;
+mod past;
 mod queries;
 #[cfg(test)]
 mod recount;
@@ -29,6 +30,7 @@ use self::names::{KnownDays, Names, RowNames, admit};
 #[cfg(test)]
 use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
+pub use self::past::Spent;
 pub use self::totals::Totals;
 pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};

@@ -21,7 +21,7 @@ pub const SERIES_NAMES_MAX: usize = 1_000;
 
 /// Which rows answer a query, and what names they are told apart by.
 #[derive(Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     /// The rows of minutes and hours.
     axis: Axis,
     /// The rows of days: those that are made of the others, where fewer say the same.
@@ -33,7 +33,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    const ALL: Wanted = Wanted {
+    pub(super) const ALL: Wanted = Wanted {
         axis: Axis::Key,
         of_days: Axis::Tenant,
         only_first: None,
@@ -66,6 +66,18 @@ struct Groups {
     by_name: Vec<u32>,
     /// Groups whose name another had first: a session of the same name in two tenants.
     others: Map<RowKey, u32>,
+}
+
+impl Wanted {
+    /// The name of a row that tells most apart.
+    pub(super) fn name_of(&self, key: &RowKey) -> Option<Place> {
+        match self.by {
+            [_, _, true] => Some(key.second),
+            [_, true, _] => Some(key.first),
+            [true, ..] => Some(key.tenant),
+            _ => None,
+        }
+    }
 }
 
 impl Groups {
@@ -127,7 +139,7 @@ impl Ranked {
 
 impl Rollups {
     /// What a query by a dimension is about, of one tenant or all; `None` where no row bears its tag.
-    fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
+    pub(super) fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
         let of = |axis, of_all, by| Wanted {
             axis,
             of_days: if tenant.is_none() { of_all } else { axis },
@@ -158,9 +170,20 @@ impl Rollups {
     fn each_row<'a>(
         &'a self,
         wanted: Wanted,
-        (from_ms, to_ms): (i64, i64),
+        range: (i64, i64),
         tenant: Option<&Name>,
         mut visit: impl FnMut(i64, RowRef<'a>),
+    ) {
+        self.each_row_of_grain(wanted, range, tenant, |_, bucket_ms, row| visit(bucket_ms, row));
+    }
+
+    /// The same, each with the grain at which it is kept, too.
+    pub(super) fn each_row_of_grain<'a>(
+        &'a self,
+        wanted: Wanted,
+        (from_ms, to_ms): (i64, i64),
+        tenant: Option<&Name>,
+        mut visit: impl FnMut(Grain, i64, RowRef<'a>),
     ) {
         // None for all tenants, nothing within for one that no row bears.
         let tenant = tenant.map(|tenant| self.names.find(tenant));
@@ -178,7 +201,7 @@ impl Rollups {
                 for row in bucket.of(axis) {
                     let is_of_tenant = tenant.is_none_or(|tenant| tenant == Some(row.key.tenant));
                     if is_of_tenant && wanted.picks(&row.key) {
-                        visit(*bucket_ms, row);
+                        visit(grain, *bucket_ms, row);
                     }
                 }
             }

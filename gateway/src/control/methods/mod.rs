@@ -12,6 +12,7 @@ mod denials;
 mod discover;
 mod holds;
 mod keys;
+mod limits;
 mod moving;
 mod policies;
 mod policy_history;
@@ -42,6 +43,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     let mut table = Table::new(state);
     books::add(&mut table)?;
     holds::add(&mut table)?;
+    limits::add(&mut table)?;
     recovered::add(&mut table)?;
     sessions::add(&mut table)?;
     clock::add(&mut table)?;
