@@ -39,6 +39,7 @@ use crate::proxy::books_watch;
 use crate::proxy::session::progress::SessionProgress;
 use crate::proxy::session::watch as session_watch;
 use crate::proxy::shared::backing_off::BackingOff;
+use crate::proxy::shared::upkeep::Upkeep;
 use crate::proxy::shared::body::BodyBudget;
 use crate::proxy::shared::cached_input::CachedInput;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
@@ -326,6 +327,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         progress: Arc::new(SessionProgress::default()),
         backing_off: BackingOff::default(),
         cached_input: CachedInput::new(&ledger),
+        live: Arc::default(),
+        upkeep: Upkeep::default(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts,
@@ -344,7 +347,11 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
-        data_plane: Arc::new(Steering(Arc::clone(&reloads), Arc::clone(&wrapped))),
+        data_plane: Arc::new(Steering {
+            reloads: Arc::clone(&reloads),
+            wrapped: Arc::clone(&wrapped),
+            mcp: Arc::clone(&mcp),
+        }),
         version: version(),
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),

@@ -42,7 +42,10 @@ pub use listen::ControlHandle;
 pub use methods::system::settings;
 pub use rpc::params::{LastError, parse_last};
 pub use rpc::table::Module;
-pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
+pub use state::{
+    BreakerState, BreakerStatus, ChangedTool, Commit, ControlState, DataPlane, LiveAnswer, NoDataPlane, PinnedTool, Plan, PluginInfo,
+    Record, ToolDecision, ToolServerNow,
+};
 pub use transport::page;
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on

@@ -246,7 +246,7 @@ impl WrappedCalls {
         let hidden = params
             .tools
             .iter()
-            .filter(|tool| !view.shows(&tool.name, || tool.definition.clone()));
+            .filter(|tool| !view.shows(&tool.name, &Definition::Hash(&tool.definition)));
         Ok(hidden.map(|tool| tool.name.clone()).collect())
     }
 

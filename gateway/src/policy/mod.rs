@@ -62,7 +62,7 @@ pub use event::Event;
 pub use facts::{CallFacts, CostEstimate, SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 pub use file::{ConfFault, is_plain_word, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
-pub use glob::GlobSet;
+pub use glob::{Glob, GlobSet};
 #[cfg(test)]
 pub use glob::Over;
 pub use history::History;

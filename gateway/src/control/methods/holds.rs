@@ -1,8 +1,8 @@
 //! The methods about budgets and open holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use agentledger_ledger::{BalanceRow, HeldBound, OpenHold, Standing, Usd, rfc3339_ms};
+use agentledger_ledger::{BalanceRow, HeldBound, HoldId, OpenHold, Standing, Usd, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::control::methods::limits::{self, Lately, Limit, amount, own_account};
 use crate::control::rpc::call::{Call, Caller, Changed, Role};
 use crate::control::rpc::params::{self, Nothing};
 use crate::control::rpc::table::{Method, Scope, Table};
-use crate::control::state::ControlState;
+use crate::control::state::{ControlState, LiveAnswer};
 use crate::control::wire;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -188,8 +188,9 @@ pub(in crate::control) fn list(state: &ControlState, call: &Call, _: Nothing) ->
     let now_ms = now_ms();
     let holds = state.ledger.open_holds();
     let seen = holds.iter().filter(|hold| call.caller.sees(&hold.held.facts.tenant));
+    let live = state.data_plane.live_answers();
     Ok(wire::Holds {
-        holds: seen.map(|hold| row(hold, now_ms)).collect(),
+        holds: seen.map(|hold| row(hold, live.as_ref(), now_ms)).collect(),
     })
 }
 
@@ -217,7 +218,7 @@ pub(in crate::control) fn explain(
         .map(|(place, bound)| bound_row(hold, bound, standings.get(place)))
         .collect();
     Ok(wire::Explained {
-        hold: row(hold, now_ms()),
+        hold: row(hold, state.data_plane.live_answers().as_ref(), now_ms()),
         bounds,
     })
 }
@@ -233,7 +234,7 @@ pub(in crate::control) fn void(
     }
     let ledger = state.ledger.live()?;
     let hold = find(state, &call.caller, &asked.id)?;
-    let shown = row(&hold, now_ms());
+    let shown = row(&hold, state.data_plane.live_answers().as_ref(), now_ms());
     let changed = Changed {
         subject: format!("hold:{}", hold.id.0),
         tenant: hold.held.facts.tenant.clone(),
@@ -250,8 +251,10 @@ pub(in crate::control) fn void(
     })
 }
 
-fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
+fn row(hold: &OpenHold, live: Option<&HashMap<HoldId, LiveAnswer>>, now_ms: i64) -> wire::HoldRow {
     let facts = &hold.held.facts;
+    let passing = live.and_then(|live| live.get(&hold.id));
+    let state = live.map(|_| if passing.is_some() { "streams" } else { "waits" });
     wire::HoldRow {
         id: hold.id.0,
         exchange: facts.id.to_string(),
@@ -267,6 +270,9 @@ fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
         held_tokens: hold.amounts.tokens,
         first_usd: hold.held.amounts.usd,
         basis: hold.held.basis.to_string(),
+        state: state.map(str::to_owned),
+        spent_usd: passing.map(|passing| passing.spent.min(hold.amounts.usd)),
+        output_tokens: passing.map(|passing| passing.output_tokens),
     }
 }
 

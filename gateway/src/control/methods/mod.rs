@@ -19,6 +19,7 @@ mod policy_history;
 mod policy_versions;
 pub mod prices;
 mod providers;
+mod rates;
 mod recovered;
 pub mod replay;
 pub(in crate::control) mod rules;
@@ -29,6 +30,7 @@ mod switches;
 pub(in crate::control) mod system;
 mod tenants;
 mod tool_calls;
+mod tool_servers;
 
 use std::sync::Arc;
 
@@ -56,6 +58,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     rules::add(&mut table)?;
     rules::history::add(&mut table)?;
     budgets::add(&mut table)?;
+    rates::add(&mut table)?;
     keys::add(&mut table)?;
     tenants::add(&mut table)?;
     policies::add(&mut table)?;
@@ -67,6 +70,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     system::add(&mut table)?;
     moving::add(&mut table)?;
     tool_calls::add(&mut table)?;
+    tool_servers::add(&mut table)?;
     discover::add(&mut table)?;
     Ok(table)
 }
