@@ -165,7 +165,9 @@ pub struct KeptArchive {
 
 /// The archives of the schedule in a folder, the latest first; none where it cannot be read.
 pub fn kept(dir: &Path) -> Vec<KeptArchive> {
-    let Ok(found) = std::fs::read_dir(dir) else { return Vec::new() };
+    let Ok(found) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
     let kept = found.flatten().filter_map(|entry| {
         let file = entry.file_name().into_string().ok().filter(|name| is_ours(name))?;
         Some(KeptArchive {

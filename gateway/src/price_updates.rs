@@ -124,7 +124,12 @@ fn drift(proposal: &Proposal, at_ms: i64) -> PriceDrift {
     PriceDrift {
         at_ms,
         compared: proposal.compared,
-        differences: proposal.changes.iter().map(PriceDifference::from).chain(held_back).collect(),
+        differences: proposal
+            .changes
+            .iter()
+            .map(PriceDifference::from)
+            .chain(held_back)
+            .collect(),
         error: String::new(),
     }
 }

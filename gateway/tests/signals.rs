@@ -32,9 +32,14 @@ fn a_reload_that_is_asked_for_too_early_is_done_once_it_can_be() {
         thread::sleep(Duration::from_millis(1));
     }
     let id = i32::try_from(child.id()).unwrap();
-    let sent = std::process::Command::new("kill").args(["-s", "HUP", &id.to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", "HUP", &id.to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let mut seen = Vec::new();
     let is_reloaded = lines.any(|line| {
         seen.push(line.clone());
@@ -42,7 +47,10 @@ fn a_reload_that_is_asked_for_too_early_is_done_once_it_can_be() {
     });
     assert!(is_reloaded, "{seen:#?}");
     assert!(seen.iter().any(|line| line.contains("serving")), "{seen:#?}");
-    let sent = std::process::Command::new("kill").args(["-s", "TERM", &id.to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", "TERM", &id.to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
     drop(lines);
     child.wait().unwrap();

@@ -51,7 +51,11 @@ fn result(gateway: &Gateway, method: &str, params: &Value) -> Value {
 
 /// The limit in dollars of an account's month.
 fn limit_of(gateway: &Gateway, account: &str) -> Value {
-    let status = result(gateway, "budget.status", &json!({"account": account, "window": "month"}));
+    let status = result(
+        gateway,
+        "budget.status",
+        &json!({"account": account, "window": "month"}),
+    );
     status["budgets"][0]["limits"][0].clone()
 }
 
@@ -81,13 +85,20 @@ fn a_limit_says_what_is_left_where_it_goes_and_when_it_runs_out() {
         json!({"unit": "usd", "limit": "0.0025", "mode": "hard", "left": "0.001625", "soft": [0.5], "forecast": "0.003375",
             "forecast_low": "0.003375", "forecast_high": "0.003375", "runs_out_at": "2026-10-24T13:00:00.000Z"})
     );
-    let forecast = result(&gateway, "ledger.forecast", &json!({"account": "global", "window": "month"}));
+    let forecast = result(
+        &gateway,
+        "ledger.forecast",
+        &json!({"account": "global", "window": "month"}),
+    );
     assert_eq!(
         (&forecast["to"], &forecast["end"]["usd"]),
         (&json!("2026-11-01T00:00:00.000Z"), &json!("0.003375"))
     );
     let ahead = forecast["ahead"].as_array().unwrap();
-    assert_eq!((ahead.len(), &ahead[0]["at"], &ahead[0]["usd"]), (21, &json!("2026-10-12T00:00:00.000Z"), &json!("0.000875")));
+    assert_eq!(
+        (ahead.len(), &ahead[0]["at"], &ahead[0]["usd"]),
+        (21, &json!("2026-10-12T00:00:00.000Z"), &json!("0.000875"))
+    );
     assert_eq!((&ahead[1]["usd"], &ahead[20]), (&json!("0.001"), &forecast["end"]));
     for (params, code) in [
         (json!({"account": "agent:nobody"}), "not_found"),
@@ -120,15 +131,29 @@ fn a_trial_of_a_change_says_how_its_limit_would_stand() {
     assert!(after["runs_out_at"].is_null());
     let new = json!({"account": "agent:fresh", "window": "day", "limit": "2", "dry_run": true});
     let after = result(&gateway, "budget.set", &new)["after"].clone();
-    assert_eq!(after, json!({"unit": "usd", "limit": "2", "mode": "hard", "left": "2", "soft": []}));
+    assert_eq!(
+        after,
+        json!({"unit": "usd", "limit": "2", "mode": "hard", "left": "2", "soft": []})
+    );
     let kinds = json!({"account": "agent", "window": "day", "limit": "2", "dry_run": true});
     assert!(result(&gateway, "budget.set", &kinds)["after"].is_null());
 
-    let mut top_up = json!({"account": "global", "window": "month", "amount": "0.001", "until": "2026-10-20", "dry_run": true});
+    let mut top_up =
+        json!({"account": "global", "window": "month", "amount": "0.001", "until": "2026-10-20", "dry_run": true});
     let after = result(&gateway, "budget.top_up", &top_up)["after"].clone();
     assert_eq!(
-        (&after["limit"], &after["left"], &after["topped_up"], &after["topped_up_until"]),
-        (&json!("0.0035"), &json!("0.002625"), &json!("0.001"), &json!("2026-10-20T00:00:00.000Z")),
+        (
+            &after["limit"],
+            &after["left"],
+            &after["topped_up"],
+            &after["topped_up_until"]
+        ),
+        (
+            &json!("0.0035"),
+            &json!("0.002625"),
+            &json!("0.001"),
+            &json!("2026-10-20T00:00:00.000Z")
+        ),
         "{after}"
     );
     assert_eq!(limit_of(&gateway, "global")["limit"], "0.0025", "it was a trial");
@@ -137,8 +162,18 @@ fn a_trial_of_a_change_says_how_its_limit_would_stand() {
     chat(&gateway, "alpha", "coder");
     let limit = limit_of(&gateway, "global");
     assert_eq!(
-        (&limit["limit"], &limit["left"], &limit["topped_up"], &limit["topped_up_until"]),
-        (&json!("0.0035"), &json!("0.0025"), &json!("0.001"), &json!("2026-10-20T00:00:00.000Z")),
+        (
+            &limit["limit"],
+            &limit["left"],
+            &limit["topped_up"],
+            &limit["topped_up_until"]
+        ),
+        (
+            &json!("0.0035"),
+            &json!("0.0025"),
+            &json!("0.001"),
+            &json!("2026-10-20T00:00:00.000Z")
+        ),
         "{limit}"
     );
 }
@@ -152,11 +187,23 @@ fn what_somebody_should_look_at_first_comes_first() {
     }
     let asked = json!({"account": "agent:", "order": "urgency", "limit": 2});
     let status = result(&gateway, "budget.status", &asked);
-    let accounts: Vec<&Value> = status["budgets"].as_array().unwrap().iter().map(|row| &row["account"]).collect();
+    let accounts: Vec<&Value> = status["budgets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["account"])
+        .collect();
     assert_eq!(accounts, ["agent:busy", "agent:aside"]);
     assert!(status["next"].is_null());
     for row in status["budgets"].as_array().unwrap() {
-        let usd = |value: &Value| value.as_str().unwrap().parse::<agentledger_ledger::Usd>().unwrap().nanos();
+        let usd = |value: &Value| {
+            value
+                .as_str()
+                .unwrap()
+                .parse::<agentledger_ledger::Usd>()
+                .unwrap()
+                .nanos()
+        };
         let sum = usd(&row["spent_usd"]) + usd(&row["held_usd"]) + usd(&row["limits"][0]["left"]);
         assert_eq!(sum, usd(&row["limits"][0]["limit"]), "{row}");
         assert!(row["limits"][0]["forecast"].is_null(), "too little is known");
@@ -171,7 +218,10 @@ fn a_running_call_says_how_far_it_is() {
     let begun = Arc::new(AtomicBool::new(false));
     let (gate, head) = (Arc::clone(&said), Arc::clone(&begun));
     let text = "word ".repeat(200);
-    let event = format!("data: {}\n\n", json!({"id": "c", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": text}}]}));
+    let event = format!(
+        "data: {}\n\n",
+        json!({"id": "c", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": text}}]})
+    );
     let upstream = Upstream::playing(move |_| {
         let last = concat!(
             r#"data: {"id":"c","model":"gpt-4o","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":200}}"#,
@@ -180,7 +230,11 @@ fn a_running_call_says_how_far_it_is() {
         let script = Script::default().step(Step::When(Arc::clone(&head)));
         let mut script = script;
         script.steps.extend(Script::stream_head("text/event-stream").steps);
-        script.chunk(event.as_bytes()).step(Step::When(Arc::clone(&gate))).chunk(last.as_bytes()).end()
+        script
+            .chunk(event.as_bytes())
+            .step(Step::When(Arc::clone(&gate)))
+            .chunk(last.as_bytes())
+            .end()
     });
     let gateway = Setup::new(&upstream).with(CONTROL).start();
     let body = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]}"#;
@@ -201,7 +255,10 @@ fn a_running_call_says_how_far_it_is() {
         begun.store(true, Ordering::SeqCst);
         let hold = wait("streams");
         let usd = |name: &str| hold[name].as_str().unwrap().parse::<agentledger_ledger::Usd>().unwrap();
-        assert!(usd("spent_usd") <= usd("held_usd") && !usd("spent_usd").is_zero(), "{hold}");
+        assert!(
+            usd("spent_usd") <= usd("held_usd") && !usd("spent_usd").is_zero(),
+            "{hold}"
+        );
         assert!(hold["output_tokens"].as_u64().unwrap() > 50, "{hold}");
         said.store(true, Ordering::SeqCst);
         assert_eq!(call.join().unwrap(), 200);
@@ -226,7 +283,11 @@ fn a_token_is_told_who_it_is_and_counts_what_is_its_own() {
     );
     for (token, sessions) in [(ADMIN, 3), (ALPHA, 1)] {
         let status = rpc(&gateway, token, "system.status", &json!({}))["result"].clone();
-        assert_eq!((&status["sessions_active"], &status["alerts_open"]), (&json!(sessions), &json!(0)), "{status}");
+        assert_eq!(
+            (&status["sessions_active"], &status["alerts_open"]),
+            (&json!(sessions), &json!(0)),
+            "{status}"
+        );
     }
     for method in ["system.backups", "mcp.servers", "plugin.list"] {
         let refused = rpc(&gateway, ALPHA, method, &json!({}));
@@ -235,10 +296,20 @@ fn a_token_is_told_who_it_is_and_counts_what_is_its_own() {
     let backups = result(&gateway, "system.backups", &json!({}));
     assert_eq!((&backups["every"], &backups["backups"]), (&Value::Null, &json!([])));
     let drift = result(&gateway, "price.drift", &json!({}));
-    assert_eq!(drift, json!({"at": null, "compared": 0, "differences": [], "error": ""}));
+    assert_eq!(
+        drift,
+        json!({"at": null, "compared": 0, "differences": [], "error": ""})
+    );
     let plugins = result(&gateway, "plugin.list", &json!({}));
-    let openai = plugins["plugins"].as_array().unwrap().iter().find(|plugin| plugin["name"] == "openai");
-    assert_eq!((&openai.unwrap()["calls"], &openai.unwrap()["failures"]), (&json!(3), &json!(0)));
+    let openai = plugins["plugins"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|plugin| plugin["name"] == "openai");
+    assert_eq!(
+        (&openai.unwrap()["calls"], &openai.unwrap()["failures"]),
+        (&json!(3), &json!(0))
+    );
 }
 
 #[test]
@@ -250,7 +321,9 @@ fn the_fullest_rates_come_first_and_a_tenants_token_is_shown_its_own() {
     }
     let rows = |token: &str| -> Vec<String> {
         let status = rpc(&gateway, token, "rate.status", &json!({}))["result"].clone();
-        let row = |row: &Value| format!("{} {} {} of {}", row["account"], row["rate"], row["used"], row["limit"]).replace('"', "");
+        let row = |row: &Value| {
+            format!("{} {} {} of {}", row["account"], row["rate"], row["used"], row["limit"]).replace('"', "")
+        };
         status["rates"].as_array().unwrap().iter().map(row).collect()
     };
     let all = rows(ADMIN);
@@ -266,7 +339,10 @@ fn the_fullest_rates_come_first_and_a_tenants_token_is_shown_its_own() {
     );
     let own = rows(ALPHA);
     assert_eq!(own[0], "tenant:alpha requests_per_hour 1 of 4");
-    assert!(own.len() == 2 && own.iter().all(|row| row.starts_with("tenant:alpha ")), "{own:?}");
+    assert!(
+        own.len() == 2 && own.iter().all(|row| row.starts_with("tenant:alpha ")),
+        "{own:?}"
+    );
 }
 
 #[test]
@@ -276,7 +352,11 @@ fn what_was_imported_is_spent_and_no_overage() {
     let now = agentledger_ledger::rfc3339_ms(agentledger_ledger::SystemClock::default().now_ms() - 1_000);
     let row = json!({"place": 1, "id": "01J8Z0000000000000000000AB", "at": now, "provider": "openai", "operation": "chat",
         "model": "gpt-4o", "usage": {"input": 120}, "cost_usd": "3"});
-    result(&gateway, "ledger.import", &json!({"source": "elsewhere", "rows": row.to_string()}));
+    result(
+        &gateway,
+        "ledger.import",
+        &json!({"source": "elsewhere", "rows": row.to_string()}),
+    );
     let summary = result(&gateway, "ledger.summary", &json!({"by": "provider"}));
     assert_eq!(
         (&summary["rows"][0]["cost_usd"], &summary["rows"][0]["overage_usd"]),
@@ -284,6 +364,10 @@ fn what_was_imported_is_spent_and_no_overage() {
     );
     let status = result(&gateway, "budget.status", &json!({"account": "global"}));
     for row in status["budgets"].as_array().unwrap() {
-        assert_eq!((&row["spent_usd"], &row["overage_usd"]), (&json!("3.000125"), &json!("0")), "{row}");
+        assert_eq!(
+            (&row["spent_usd"], &row["overage_usd"]),
+            (&json!("3.000125"), &json!("0")),
+            "{row}"
+        );
     }
 }

@@ -311,7 +311,10 @@ mod tests {
     /// Whole hours back from the one that has begun, the latest first.
     fn hours(nanos: &[i64]) -> Vec<Spent> {
         let begun_ms = NOW_MS - NOW_MS % HOUR_MS;
-        (0..).zip(nanos).map(|(back, nanos)| hour(begun_ms - back * HOUR_MS, *nanos)).collect()
+        (0..)
+            .zip(nanos)
+            .map(|(back, nanos)| hour(begun_ms - back * HOUR_MS, *nanos))
+            .collect()
     }
 
     fn past(nanos: &[i64]) -> Past {
@@ -328,13 +331,23 @@ mod tests {
         let past = past(&[60_000; 15 * 24]);
         // The hour that has begun counts as if it were half over, as it is: its 60,000 are of half an hour.
         let (from_ms, to_ms) = window(Window::Day, "UTC");
-        assert_eq!(Forecast::of(&past, 7, from_ms, to_ms).unwrap().at(NOW_MS), Outlook { middle: 7, low: 7, high: 7 });
+        assert_eq!(
+            Forecast::of(&past, 7, from_ms, to_ms).unwrap().at(NOW_MS),
+            Outlook {
+                middle: 7,
+                low: 7,
+                high: 7
+            }
+        );
         for hours in [1, 23, 25, 28 * 24, 29 * 24, 30 * 24 + 1, 31 * 24 - 1] {
             let to_ms = NOW_MS + hours * HOUR_MS;
             let end = Forecast::of(&past, 1_000, to_ms - 31 * DAY_MS, to_ms).unwrap().end();
             // A day has 60,000 more than 24 of its hours, which is what this half hour spent beyond the others.
             let even = 1_000 + 60_000 * hours;
-            assert!((even..=even + 60_000 * (hours / 24 + 1)).contains(&end.middle), "{hours} {end:?}");
+            assert!(
+                (even..=even + 60_000 * (hours / 24 + 1)).contains(&end.middle),
+                "{hours} {end:?}"
+            );
         }
     }
 
@@ -354,7 +367,10 @@ mod tests {
         assert_eq!(forecast.at(NOW_MS + HOUR_MS).middle, 750);
         assert_eq!(forecast.end().middle, 500 + 250 + 1_100);
         // Ten samples of 100 to each side of the mean: 1.2816 * sqrt(100^2 * 10 / 9 * 1.1).
-        assert_eq!((forecast.end().middle - forecast.end().low, forecast.end().high), (141, 1_850 + 141));
+        assert_eq!(
+            (forecast.end().middle - forecast.end().low, forecast.end().high),
+            (141, 1_850 + 141)
+        );
         assert_eq!(forecast.reaches(750), Some(NOW_MS + HOUR_MS / 2));
         assert_eq!((forecast.reaches(500), forecast.reaches(1_900)), (None, None));
     }
@@ -365,10 +381,22 @@ mod tests {
         assert!(Forecast::of(&past(&[]), 0, from_ms, to_ms).is_none());
         assert!(Forecast::of(&past(&[5, 5, 5]), 15, from_ms, to_ms).is_none());
         // By hours, until there are three days.
-        assert_eq!(Forecast::of(&past(&[5; 4]), 20, from_ms, to_ms).unwrap().unit_ms, HOUR_MS);
-        assert_eq!(Forecast::of(&past(&[5; 73]), 20, from_ms, to_ms).unwrap().unit_ms, DAY_MS);
-        assert!(Forecast::of(&past(&[5; 73]), 20, i64::MIN, i64::MAX).is_none(), "it has no end");
-        assert!(Forecast::of(&past(&[5; 73]), 20, from_ms, NOW_MS).is_none(), "it is over");
+        assert_eq!(
+            Forecast::of(&past(&[5; 4]), 20, from_ms, to_ms).unwrap().unit_ms,
+            HOUR_MS
+        );
+        assert_eq!(
+            Forecast::of(&past(&[5; 73]), 20, from_ms, to_ms).unwrap().unit_ms,
+            DAY_MS
+        );
+        assert!(
+            Forecast::of(&past(&[5; 73]), 20, i64::MIN, i64::MAX).is_none(),
+            "it has no end"
+        );
+        assert!(
+            Forecast::of(&past(&[5; 73]), 20, from_ms, NOW_MS).is_none(),
+            "it is over"
+        );
     }
 
     #[test]
@@ -377,7 +405,11 @@ mod tests {
         let begun_ms = NOW_MS - NOW_MS % HOUR_MS;
         assert_eq!(past.reached(0, 300, 200), Some(begun_ms - HOUR_MS));
         assert_eq!(past.reached(0, 300, 150), Some(begun_ms - HOUR_MS - HOUR_MS / 2));
-        assert_eq!(past.reached(begun_ms - HOUR_MS, 300, 10), Some(begun_ms - HOUR_MS), "no sooner than it began");
+        assert_eq!(
+            past.reached(begun_ms - HOUR_MS, 300, 10),
+            Some(begun_ms - HOUR_MS),
+            "no sooner than it began"
+        );
         assert_eq!(past.reached(0, 300, 301), None);
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document,
-    EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry,
-    Dimension, Report, RequestedLimit, SeriesQuery, Sessions, Spent, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
+    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension,
+    Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold,
+    RecoveredEntry, Report, RequestedLimit, SeriesQuery, Sessions, Spent, Standing, SummaryQuery, SummaryRow,
+    SystemClock, Taken,
 };
 use ulid::Ulid;
 

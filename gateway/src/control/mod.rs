@@ -43,8 +43,8 @@ pub use methods::system::settings;
 pub use rpc::params::{LastError, parse_last};
 pub use rpc::table::Module;
 pub use state::{
-    BreakerState, BreakerStatus, ChangedTool, Commit, ControlState, DataPlane, LiveAnswer, NoDataPlane, PinnedTool, Plan, PluginInfo,
-    Record, ToolDecision, ToolServerNow,
+    BreakerState, BreakerStatus, ChangedTool, Commit, ControlState, DataPlane, LiveAnswer, NoDataPlane, PinnedTool,
+    Plan, PluginInfo, Record, ToolDecision, ToolServerNow,
 };
 pub use transport::page;
 

@@ -12,7 +12,9 @@ use crate::alerting::Dispatch;
 use crate::config::Config;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
-use crate::control::wire::{BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDriftRow};
+use crate::control::wire::{
+    BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDriftRow,
+};
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::rates::RateNow;

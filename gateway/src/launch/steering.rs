@@ -10,18 +10,20 @@ use super::Reloads;
 use crate::alerting::Dispatch;
 use crate::backups;
 use crate::control::wire::{
-    BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDifferenceRow, PriceDriftRow,
+    BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDifferenceRow,
+    PriceDriftRow,
 };
 use crate::control::{
-    BreakerState, BreakerStatus, Commit, DataPlane, LiveAnswer, Plan, PluginInfo, Record, RpcError, ToolDecision, ToolServerNow,
+    BreakerState, BreakerStatus, Commit, DataPlane, LiveAnswer, Plan, PluginInfo, Record, RpcError, ToolDecision,
+    ToolServerNow,
 };
 use crate::mcp::{Mcp, WrappedCalls};
 use crate::plugin::Route;
 use crate::price::PriceBook;
 use crate::proxy::books_watch;
 use crate::proxy::forward::breaker::CircuitState;
-use crate::rates::RateNow;
 use crate::proxy::shared::upkeep::PriceDifference;
+use crate::rates::RateNow;
 use crate::runtime::InForce;
 use crate::secret::Secret;
 use crate::telemetry::alerts::Outbox;

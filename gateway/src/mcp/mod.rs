@@ -16,7 +16,7 @@
 //! | `waiting` | calls whose answer comes by another way: a resumed stream, another round, a task |
 //! | `wanted` | calls that were not cancelled, and whose session did not end |
 //! | `endpoints`, `discovery` | the older transport's addresses, and documents of where to log in, led here |
-//! | `view`, `list`, `pins` | a list of tools as its caller may see it; definitions that changed |
+//! | `view`, `list`, `definition`, `pins` | a list of tools as its caller may see it; definitions that changed |
 //! | `wrap` | the process beside a server that its client starts itself: its calls come by JSON-RPC |
 //! | `wrapped`, `spooled` | those calls; and what passed while no gateway ran |
 //!
@@ -26,6 +26,7 @@
 mod answer;
 mod arrive;
 mod call;
+mod definition;
 mod discovery;
 mod endpoints;
 mod event_ids;
@@ -155,9 +156,9 @@ impl Mcp {
                     "no tool {:?} of the MCP server {:?} has changed",
                     decision.tool, decision.server
                 )),
-                Undecided::Pins(Undecidable::Other) => RpcError::Conflict(
-                    "definition: it is another one by now: mcp.servers has it".to_owned(),
-                ),
+                Undecided::Pins(Undecidable::Other) => {
+                    RpcError::Conflict("definition: it is another one by now: mcp.servers has it".to_owned())
+                }
             })
     }
 

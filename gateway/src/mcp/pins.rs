@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
 
+use super::definition::{Definition, lines_between};
 use crate::config::Pin;
 use crate::control::{ChangedTool, PinnedTool, ToolDecision};
 use crate::files;
@@ -23,9 +22,6 @@ const FILE: &str = "tool-pins.json";
 /// Longest file, and most tools of one server.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 const TOOLS_MAX: usize = 10_000;
-/// Of a definition, what is kept for people to see.
-const LINES_MAX: usize = 200;
-const LINE_CHARS_MAX: usize = 400;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -60,38 +56,6 @@ struct Changed {
     refused: u64,
     /// Somebody has decided that it stays refused.
     is_refused: bool,
-}
-
-/// A definition as it is seen.
-pub enum Definition<'d> {
-    Whole(&'d RawValue),
-    /// Its hash, of a server that another process stands beside.
-    Hash(&'d str),
-}
-
-impl Definition<'_> {
-    fn hash(&self) -> String {
-        match self {
-            Definition::Whole(definition) => hash_of(definition),
-            Definition::Hash(hash) => (*hash).to_owned(),
-        }
-    }
-
-    /// What it says, line by line: first what a model is told, then all else. Bounded.
-    fn words(&self) -> Vec<String> {
-        let Definition::Whole(definition) = self else {
-            return Vec::new();
-        };
-        let Ok(Value::Object(mut members)) = serde_json::from_str(definition.get()) else {
-            return Vec::new();
-        };
-        members.remove("_meta");
-        let description = members.remove("description").unwrap_or_default();
-        let description = description.as_str().unwrap_or_default().to_owned();
-        let others = serde_json::to_string_pretty(&members).unwrap_or_default();
-        let lines = description.lines().chain(others.lines()).take(LINES_MAX);
-        lines.map(|line| line.chars().take(LINE_CHARS_MAX).collect()).collect()
-    }
 }
 
 /// How a definition stands to what was pinned.
@@ -173,7 +137,11 @@ impl Pins {
                         });
                     }
                     let is_refused = detail.changed.as_ref().is_some_and(|changed| changed.is_refused);
-                    let standing = if is_refused { Standing::Refused } else { Standing::Changed };
+                    let standing = if is_refused {
+                        Standing::Refused
+                    } else {
+                        Standing::Changed
+                    };
                     (standing, is_news)
                 }
                 None if pinned.len() >= TOOLS_MAX => (Standing::Changed, false),
@@ -259,11 +227,15 @@ impl Pins {
                 changed,
                 details,
             } = &mut *kept;
-            let detail = details.get_mut(decision.server).and_then(|details| details.get_mut(decision.tool));
+            let detail = details
+                .get_mut(decision.server)
+                .and_then(|details| details.get_mut(decision.tool));
             let Some(detail) = detail else { return Ok(()) };
             // Another definition that came meanwhile is not decided on.
             let is_it = |known: &mut Changed| known.hash == decision.definition;
-            let Some(now) = detail.changed.take_if(is_it) else { return Ok(()) };
+            let Some(now) = detail.changed.take_if(is_it) else {
+                return Ok(());
+            };
             if decision.accept {
                 detail.pinned_ms = Some(now_ms);
                 detail.pinned_by = decision.author.to_owned();
@@ -288,7 +260,10 @@ impl Pins {
     /// What a tool that changed was pinned to.
     fn pinned_of(&self, decision: &ToolDecision<'_>) -> Result<String, Undecidable> {
         let kept = self.kept.lock();
-        let pinned = kept.pinned.get(decision.server).and_then(|pinned| pinned.get(decision.tool));
+        let pinned = kept
+            .pinned
+            .get(decision.server)
+            .and_then(|pinned| pinned.get(decision.tool));
         let details = kept.details.get(decision.server);
         let changed = details.and_then(|details| details.get(decision.tool)?.changed.as_ref());
         match (pinned, changed) {
@@ -336,85 +311,11 @@ fn shown(tool: &str, hash: &str, detail: Option<&Detail>, is_changed: bool) -> P
     }
 }
 
-/// The lines of both texts in their order: those of both (` `), those that went (`-`) and those that came (`+`). As few of the latter
-/// as there can be, by the longest row of lines that both have.
-fn lines_between(before: &[String], after: &[String]) -> Vec<(char, String)> {
-    let width = after.len() + 1;
-    // By place in both, how many lines the rests have in common.
-    let mut common = vec![0_usize; (before.len() + 1) * width];
-    let at = |common: &[usize], one: usize, other: usize| common.get(one * width + other).copied().unwrap_or(0);
-    for (one, line) in before.iter().enumerate().rev() {
-        for (other, now) in after.iter().enumerate().rev() {
-            let longest = if line == now {
-                at(&common, one + 1, other + 1) + 1
-            } else {
-                at(&common, one + 1, other).max(at(&common, one, other + 1))
-            };
-            if let Some(slot) = common.get_mut(one * width + other) {
-                *slot = longest;
-            }
-        }
-    }
-    let (mut one, mut other, mut lines) = (0, 0, Vec::new());
-    loop {
-        match (before.get(one), after.get(other)) {
-            (Some(line), Some(now)) if line == now => {
-                lines.push((' ', line.clone()));
-                (one, other) = (one + 1, other + 1);
-            }
-            (Some(line), now) if now.is_none() || at(&common, one + 1, other) >= at(&common, one, other + 1) => {
-                lines.push(('-', line.clone()));
-                one += 1;
-            }
-            (_, Some(now)) => {
-                lines.push(('+', now.clone()));
-                other += 1;
-            }
-            (_, None) => return lines,
-        }
-    }
-}
-
-/// Of what a definition says, whatever the order of its members. `_meta` is no part of what a model is told.
-pub fn hash_of(definition: &RawValue) -> String {
-    let mut hasher = blake3::Hasher::new();
-    match serde_json::from_str::<Value>(definition.get()) {
-        Ok(Value::Object(mut members)) => {
-            members.remove("_meta");
-            take(&mut hasher, &Value::Object(members));
-        }
-        Ok(other) => take(&mut hasher, &other),
-        Err(_) => drop(hasher.update(definition.get().as_bytes())),
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-fn take(hasher: &mut blake3::Hasher, value: &Value) {
-    match value {
-        Value::Object(members) => {
-            let sorted: BTreeMap<&String, &Value> = members.iter().collect();
-            hasher.update(b"{");
-            for (name, value) in sorted {
-                hasher.update(Value::String(name.clone()).to_string().as_bytes());
-                take(hasher, value);
-            }
-            hasher.update(b"}");
-        }
-        Value::Array(items) => {
-            hasher.update(b"[");
-            for item in items {
-                take(hasher, item);
-                hasher.update(b",");
-            }
-            hasher.update(b"]");
-        }
-        plain => drop(hasher.update(plain.to_string().as_bytes())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -456,23 +357,39 @@ mod tests {
         see(&pins, r#"{"name":"a","description":"one\ntwo"}"#);
         see(&pins, r#"{"name":"a","description":"one\nthree"}"#);
         let changed = pins.all()["hub"][0].changed.clone().unwrap();
-        let lines: Vec<String> = changed.lines.iter().map(|(sign, line)| format!("{sign}{line}")).collect();
+        let lines: Vec<String> = changed
+            .lines
+            .iter()
+            .map(|(sign, line)| format!("{sign}{line}"))
+            .collect();
         assert_eq!(lines[..3], [" one", "-two", "+three"]);
         let decide = |accept: bool, definition: &str| {
-            let decision = ToolDecision { server: "hub", tool: "a", definition, accept, author: "ada" };
+            let decision = ToolDecision {
+                server: "hub",
+                tool: "a",
+                definition,
+                accept,
+                author: "ada",
+            };
             pins.decide(&decision, 2_000, |_| Ok::<(), Undecidable>(()))
         };
         assert_eq!(decide(true, "5d1c"), Err(Undecidable::Other));
         assert!(pins.check(Some(Pin::Alert), "hub", "a").is_ok(), "it is only told of");
         decide(false, &changed.now).unwrap();
         assert!(pins.check(Some(Pin::Alert), "hub", "a").is_err(), "it was decided");
-        assert_eq!(see(&pins, r#"{"name":"a","description":"one\nthree"}"#), Standing::Refused);
+        assert_eq!(
+            see(&pins, r#"{"name":"a","description":"one\nthree"}"#),
+            Standing::Refused
+        );
         assert_eq!(pins.all()["hub"][0].changed.as_ref().unwrap().refused, 1);
         decide(true, &changed.now).unwrap();
         assert_eq!(decide(true, &changed.now), Err(Undecidable::Unchanged));
         let reopened = Pins::of(dir.path());
         let tool = reopened.all()["hub"][0].clone();
-        assert_eq!((tool.pinned, tool.pinned_by.as_str(), tool.pinned_ms), (changed.now, "ada", Some(2_000)));
+        assert_eq!(
+            (tool.pinned, tool.pinned_by.as_str(), tool.pinned_ms),
+            (changed.now, "ada", Some(2_000))
+        );
         assert!(pins.check(Some(Pin::Refuse), "hub", "a").is_ok());
     }
 
@@ -484,12 +401,5 @@ mod tests {
         let pins = Pins::of(dir.path());
         assert!(pins.check(Some(Pin::Refuse), "hub", "a").is_err());
         assert_eq!(pins.all()["hub"][0].changed, Some(ChangedTool::default()));
-    }
-
-    #[test]
-    fn values_that_read_alike_in_a_row_have_different_hashes() {
-        for (one, other) in [("[1,23]", "[12,3]"), (r#"{"a":"b"}"#, r#"["a","b"]"#), (r#""1""#, "1")] {
-            assert_ne!(hash_of(&raw(one)), hash_of(&raw(other)));
-        }
     }
 }

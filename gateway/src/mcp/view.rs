@@ -5,8 +5,9 @@ use bytes::Bytes;
 use pingora::http::RequestHeader;
 
 use super::call::{Arguments, Called, Caller};
+use super::definition::Definition;
 use super::message::is_tool_name;
-use super::pins::{Definition, Pins, Standing};
+use super::pins::{Pins, Standing};
 use crate::config::Pin;
 use crate::proxy::decide;
 use crate::proxy::report::{self, OwnAlert};

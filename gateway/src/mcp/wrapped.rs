@@ -18,6 +18,7 @@ use super::Mcp;
 use super::answer::Says;
 use super::arrive::identity_of;
 use super::call::{Arguments, Called, Caller, OpenCall};
+use super::definition::Definition;
 use super::listen::admit;
 use super::message::{TOOLS_LIST, is_tool_name};
 use super::post::in_words;

@@ -27,10 +27,10 @@ use std::collections::BTreeMap;
 
 use self::bucket::Bucket;
 use self::names::{KnownDays, Names, RowNames, admit};
+pub use self::past::Spent;
 #[cfg(test)]
 use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
-pub use self::past::Spent;
 pub use self::totals::Totals;
 pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};

@@ -128,13 +128,17 @@ fn budgets(state: &ControlState, rows: &[&BalanceRow]) -> Vec<((u8, String, i64)
     let lately = Lately::of(state, limited.map(|(row, _)| *row));
     let overage = overage(state, rows, lately.now_ms());
     let mut asked = 0;
-    let with_limits = rows.iter().zip(limits).zip(overage).map(|((row, limits), overage_usd)| {
-        let asks = limits::asks(asked);
-        asked += usize::from(!limits.is_empty());
-        let shown = limits.iter().map(|limit| lately.stand(row, *limit, asks)).collect();
-        let budget = budget(row, overage_usd, shown);
-        (limits::urgency(&budget, row, &limits), budget)
-    });
+    let with_limits = rows
+        .iter()
+        .zip(limits)
+        .zip(overage)
+        .map(|((row, limits), overage_usd)| {
+            let asks = limits::asks(asked);
+            asked += usize::from(!limits.is_empty());
+            let shown = limits.iter().map(|limit| lately.stand(row, *limit, asks)).collect();
+            let budget = budget(row, overage_usd, shown);
+            (limits::urgency(&budget, row, &limits), budget)
+        });
     with_limits.collect()
 }
 
@@ -152,7 +156,10 @@ fn overage(state: &ControlState, rows: &[&BalanceRow], now_ms: i64) -> Vec<Usd> 
         if !state.ledger.has_late_entries(from_ms, now_ms) {
             continue;
         }
-        let accounts = places.iter().filter_map(|place| rows.get(*place)).map(|row| &*row.account);
+        let accounts = places
+            .iter()
+            .filter_map(|place| rows.get(*place))
+            .map(|row| &*row.account);
         let spent = limits::spent_of(state, accounts, (from_ms, now_ms.saturating_add(1)), DAY_MS);
         for place in places {
             let sums = rows.get(place).and_then(|row| spent.get(&*row.account));

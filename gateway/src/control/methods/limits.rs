@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use agentledger_ledger::{Amounts, BalanceRow, Dimension, Mode, Name, RequestedLimit, Spent, Unit, Usd, Window, rfc3339_ms};
+use agentledger_ledger::{
+    Amounts, BalanceRow, Dimension, Mode, Name, RequestedLimit, Spent, Unit, Usd, Window, rfc3339_ms,
+};
 use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
@@ -177,9 +179,10 @@ pub(in crate::control) fn stands_after(
     }
     let bound = &asked.bound.bound;
     let page = state.ledger.balances_after(which.account, None, 1);
-    let known = page.rows.into_iter().find(|row| {
-        *row.account == *which.account && row.window == which.window && row.zone == *bound.zone().name()
-    });
+    let known = page
+        .rows
+        .into_iter()
+        .find(|row| *row.account == *which.account && row.window == which.window && row.zone == *bound.zone().name());
     let row = known.unwrap_or_else(|| BalanceRow {
         account: Name::from(which.account),
         window: which.window,
@@ -207,7 +210,10 @@ fn forecast_of<'p>(past: &'p Past, row: &BalanceRow, unit: Unit) -> Option<Forec
     if matches!(row.window, Window::Total) {
         return None;
     }
-    let (from_ms, to_ms) = (row.period.start_s.checked_mul(1_000)?, row.period.end_s.checked_mul(1_000)?);
+    let (from_ms, to_ms) = (
+        row.period.start_s.checked_mul(1_000)?,
+        row.period.end_s.checked_mul(1_000)?,
+    );
     Forecast::of(past, row.posted.get(unit), from_ms, to_ms)
 }
 
@@ -315,7 +321,10 @@ pub(in crate::control) fn forecast(
     };
     state.ledger.flush()?;
     let page = state.ledger.balances_after(&account, None, 1);
-    let row = page.rows.into_iter().find(|row| *row.account == *account && row.window == window);
+    let row = page
+        .rows
+        .into_iter()
+        .find(|row| *row.account == *account && row.window == window);
     let row = row.ok_or_else(|| RpcError::NotFound(format!("nothing counts for {account} by {}", window.name())))?;
     let lately = Lately {
         asked: None,
@@ -324,8 +333,15 @@ pub(in crate::control) fn forecast(
     let past = lately.past(&row, Unit::Usd);
     let too_little = || RpcError::NotFound(format!("too little is known of {account} for a forecast"));
     let forecast = forecast_of(&past, &row, Unit::Usd).ok_or_else(too_little)?;
-    let (from_ms, to_ms) = (row.period.start_s.saturating_mul(1_000), row.period.end_s.saturating_mul(1_000));
-    let step_ms = if to_ms - from_ms > BY_HOUR_MS { DAY_MS } else { HOUR_MS.min((to_ms - from_ms) / 6) };
+    let (from_ms, to_ms) = (
+        row.period.start_s.saturating_mul(1_000),
+        row.period.end_s.saturating_mul(1_000),
+    );
+    let step_ms = if to_ms - from_ms > BY_HOUR_MS {
+        DAY_MS
+    } else {
+        HOUR_MS.min((to_ms - from_ms) / 6)
+    };
     let point = |at_ms: i64| {
         let Outlook { middle, low, high } = forecast.at(at_ms);
         wire::ForecastPoint {
@@ -336,7 +352,9 @@ pub(in crate::control) fn forecast(
         }
     };
     let next = (lately.now_ms - from_ms) / step_ms + 1;
-    let ahead = (next..).map(|step| from_ms + step * step_ms).take_while(|at_ms| *at_ms < to_ms);
+    let ahead = (next..)
+        .map(|step| from_ms + step * step_ms)
+        .take_while(|at_ms| *at_ms < to_ms);
     let ahead: Vec<wire::ForecastPoint> = ahead.chain([to_ms]).map(point).collect();
     Ok(wire::Forecast {
         account,

@@ -144,9 +144,8 @@ fn open_matters(state: &ControlState, call: &Call) -> Result<(u64, u64), RpcErro
     let active = match &call.caller.tenant {
         None => sessions.active(now_ms, timeout_ms),
         Some(own) => {
-            let is_own = |session: &Session| {
-                session.who.tenant == *own && session.status(now_ms, timeout_ms) == Status::Active
-            };
+            let is_own =
+                |session: &Session| session.who.tenant == *own && session.status(now_ms, timeout_ms) == Status::Active;
             sessions.select(is_own).len()
         }
     };

@@ -100,7 +100,13 @@ fn spent(state: &ControlState, from_ms: i64, to_ms: i64) -> Spent {
     let mut add = |provider: &str, model: &str, more: &dyn Fn(&mut Sums)| {
         let named = model.split_once(':').filter(|_| provider == PROVIDER);
         if let Some((server, tool)) = named {
-            more(spent.entry(server.to_owned()).or_default().entry(tool.to_owned()).or_default());
+            more(
+                spent
+                    .entry(server.to_owned())
+                    .or_default()
+                    .entry(tool.to_owned())
+                    .or_default(),
+            );
         }
     };
     for SummaryRow {
@@ -173,7 +179,11 @@ fn tool_row(server: &str, tool: PinnedTool, sums: Sums, prices: &[ToolPrice]) ->
         pinned: pinned.clone(),
         pinned_at,
         pinned_by,
-        lines: changed.lines.into_iter().map(|(sign, line)| (sign.to_string(), line)).collect(),
+        lines: changed
+            .lines
+            .into_iter()
+            .map(|(sign, line)| (sign.to_string(), line))
+            .collect(),
     });
     wire::ToolRow {
         price: price_of(server, &tool.name, prices),
@@ -189,8 +199,11 @@ fn tool_row(server: &str, tool: PinnedTool, sums: Sums, prices: &[ToolPrice]) ->
 
 /// By the first rule that is for a tool: `$0.05 a call + $0.002 a second`.
 fn price_of(server: &str, tool: &str, prices: &[ToolPrice]) -> Option<String> {
-    let fits = |pattern: &str, name: &str| pattern.is_empty() || Glob::new(pattern).is_ok_and(|glob| glob.matches(name));
-    let rule = prices.iter().find(|rule| fits(&rule.server, server) && fits(&rule.tool, tool))?;
+    let fits =
+        |pattern: &str, name: &str| pattern.is_empty() || Glob::new(pattern).is_ok_and(|glob| glob.matches(name));
+    let rule = prices
+        .iter()
+        .find(|rule| fits(&rule.server, server) && fits(&rule.tool, tool))?;
     let ToolRates {
         per_call,
         per_kb_arguments,
@@ -217,7 +230,11 @@ fn price_of(server: &str, tool: &str, prices: &[ToolPrice]) -> Option<String> {
 }
 
 fn decide(state: &ControlState, call: &Call, asked: wire::DecideParams) -> Result<wire::Decided, RpcError> {
-    for (name, value) in [("server", &asked.server), ("tool", &asked.tool), ("definition", &asked.definition)] {
+    for (name, value) in [
+        ("server", &asked.server),
+        ("tool", &asked.tool),
+        ("definition", &asked.definition),
+    ] {
         needed(name, value)?;
     }
     let id = change_id(decision_ms(state));

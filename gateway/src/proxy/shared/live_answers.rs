@@ -62,7 +62,10 @@ impl LiveAnswers {
 
     pub fn so_far(&self) -> HashMap<HoldId, PassedSoFar> {
         let passing = self.0.lock();
-        passing.iter().map(|(hold, passing)| (*hold, passing.so_far())).collect()
+        passing
+            .iter()
+            .map(|(hold, passing)| (*hold, passing.so_far()))
+            .collect()
     }
 }
 

@@ -50,7 +50,11 @@ impl Asked {
     pub fn of(policies: &PolicySet, in_force: &InForce, more_ends_ms: Option<i64>, now_ms: i64) -> Option<Asked> {
         let of_file = in_force.file.get(BUDGET).and_then(|conf| conf.get(TOP_UPS));
         let of_file = of_file.and_then(Value::as_array).into_iter().flatten();
-        let of_runtime = in_force.parts.rules.of(BUDGET).filter(|rule| rule.field() == Some(TOP_UPS));
+        let of_runtime = in_force
+            .parts
+            .rules
+            .of(BUDGET)
+            .filter(|rule| rule.field() == Some(TOP_UPS));
         let top_ups = of_file.chain(of_runtime.map(|rule| &rule.value));
         let ends = top_ups.filter_map(|top_up| moment(top_up.get("until")?));
         let mut ends_ms: Vec<i64> = ends.chain(more_ends_ms).filter(|at_ms| *at_ms > now_ms).collect();
@@ -115,7 +119,11 @@ impl Asked {
         };
         // The same hour of the same weekday as now: policies may go by those.
         let weeks = |last_ms: &i64| (last_ms - self.now_ms) / WEEK_MS + 1;
-        let later_ms = self.ends_ms.last().map(weeks).map(|weeks| weeks.saturating_mul(WEEK_MS));
+        let later_ms = self
+            .ends_ms
+            .last()
+            .map(weeks)
+            .map(|weeks| weeks.saturating_mul(WEEK_MS));
         let base = later_ms.and_then(|later_ms| at(self.now_ms.saturating_add(later_ms)));
         let topped_up = base.map_or(0, |base| limit.saturating_sub(base).max(0));
         let mut ends = self.ends_ms.iter().take(ENDS_MAX).copied();
