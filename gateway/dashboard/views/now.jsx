@@ -204,7 +204,7 @@ function Against({ days, forecast, ofMonth, at, tenant }) {
         {month} against its budget <small class="wide-only">UTC days</small>
         <small class="right wide-only">
           {forecast ? (
-            `between ${usd(forecast.end.low_usd, 0)} and ${usd(forecast.end.high_usd, 0)} by the ${length}th`
+            `between ${usd(forecast.end.low_usd, 0)} and ${usd(forecast.end.high_usd, 0)} by ${length} ${month.slice(0, 3)}`
           ) : bound ? (
             'forecast –'
           ) : (

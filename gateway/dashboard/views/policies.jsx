@@ -28,13 +28,15 @@ export function Policies() {
     const name = (row.policy || '').split('@')[0];
     if (name) acted.set(name, (acted.get(name) || 0) + row.requests);
   }
+  // A wide window shows the first one beside the list.
+  const shown = query.name || (innerWidth > 1100 && list?.policies[0]?.name);
   return (
     <Page
       title="Policies"
       split
       chosen={Boolean(query.name)}
       tools={
-        query.name ? (
+        shown ? (
           <Seg
             name="show"
             label="Show"
@@ -66,7 +68,7 @@ export function Policies() {
                 <a
                   class="item plain one"
                   data-row
-                  aria-current={query.name === one.name ? 'true' : undefined}
+                  aria-current={shown === one.name ? 'true' : undefined}
                   href={here({ name: one.name, version: null, show: null })}>
                   <span class="name">
                     <span class="faint ordinal">{i + 1}</span>{' '}
@@ -100,11 +102,7 @@ export function Policies() {
         </p>
       </div>
       <div class="detail">
-        {query.name ? (
-          <Detail key={query.name} name={query.name} />
-        ) : (
-          <p class="soft pad-y">Choose a policy: its text, its versions, and what a change would do stand here.</p>
-        )}
+        {shown && <Detail key={shown} name={shown} />}
       </div>
     </Page>
   );

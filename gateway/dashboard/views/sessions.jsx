@@ -1,6 +1,6 @@
 // What did this run do, step by step.
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { compact, count, lasted, limit, percent, plural, usd } from '../format.js';
 import { change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
@@ -72,6 +72,11 @@ export function Sessions() {
   const looped = new Set(
     ((alerts && alerts.value) || { alerts: [] }).alerts.map((alert) => alert.details.session || alert.about),
   );
+  // A wide window shows the first one beside the list, and keeps it while others come and go above it.
+  const first = useRef(null);
+  if (query.id) first.current = null;
+  else if (!first.current && list?.value && innerWidth > 1100) first.current = ordered(list.value.sessions, query)[0] ?? null;
+  const shown = query.id ? { id: query.id, tenant: query.tenant ?? '' } : first.current;
   return (
     <Page title="Sessions" tools={tools} split chosen={Boolean(query.id)}>
       <div class="list">
@@ -80,7 +85,7 @@ export function Sessions() {
             <Skeleton rows={12} />
           </div>
         ) : list.value ? (
-          <List sessions={list.value.sessions} looped={looped} status={status} />
+          <List sessions={list.value.sessions} looped={looped} status={status} shown={shown} />
         ) : (
           <div class="inset">
             <Failure error={list.error} retry={data.reload} />
@@ -88,29 +93,33 @@ export function Sessions() {
         )}
       </div>
       <div class="detail">
-        {query.id ? (
-          <Found key={`${query.tenant ?? ''}/${query.id}`} id={query.id} tenant={query.tenant} looped={looped} />
-        ) : (
-          data.ready &&
-          list.value &&
-          list.value.sessions.length > 0 && (
-            <p class="soft pad-y">Choose a session: its calls stand here step by step, with what each cost.</p>
-          )
+        {shown && (
+          <Found
+            key={`${shown.tenant ?? ''}/${shown.id}`}
+            id={shown.id}
+            tenant={query.id ? query.tenant : shown.tenant}
+            looped={looped}
+          />
         )}
       </div>
     </Page>
   );
 }
 
-function List({ sessions, looped, status }) {
+/** The sessions that the filters leave, in the chosen order. */
+function ordered(sessions, query) {
+  const fits = (one) => ['agent', 'user'].every((name) => !query[name] || one[name] === query[name]);
+  return sessions.filter(fits).sort(Object.hasOwn(ORDERS, query.sort ?? '') ? ORDERS[query.sort] : ORDERS.last);
+}
+
+function List({ sessions, looped, status, shown }) {
   const { query } = route.value;
   const [text, setText] = useState('');
   const at = now();
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (one) =>
-    words.every((word) => `${one.agent} ${one.id} ${one.user} ${one.task} ${one.tenant}`.toLowerCase().includes(word)) &&
-    ['agent', 'user'].every((name) => !query[name] || one[name] === query[name]);
-  const rows = sessions.filter(fits).sort(Object.hasOwn(ORDERS, query.sort ?? '') ? ORDERS[query.sort] : ORDERS.last);
+    words.every((word) => `${one.agent} ${one.id} ${one.user} ${one.task} ${one.tenant}`.toLowerCase().includes(word));
+  const rows = ordered(sessions, query).filter(fits);
   return (
     <>
       <div class="inset list-head">
@@ -139,7 +148,7 @@ function List({ sessions, looped, status }) {
               one={one}
               at={at}
               looped={looped.has(one.id)}
-              chosen={query.id === one.id && (query.tenant ?? '') === one.tenant}
+              chosen={shown?.id === one.id && (shown.tenant ?? '') === one.tenant}
             />
           ))}
         </ul>
