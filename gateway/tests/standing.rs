@@ -180,7 +180,7 @@ fn a_trial_of_a_change_says_how_its_limit_would_stand() {
 
 #[test]
 fn what_somebody_should_look_at_first_comes_first() {
-    let limits = "limits: [{account: agent, window: day, limit: 1, action: block}]";
+    let limits = "{limits: [{account: agent, window: day, limit: 1, action: block}]}";
     let gateway = Setup::new(&upstream()).with(CONTROL).conf("budget", limits).start();
     for agent in ["idle", "busy", "busy", "aside"] {
         chat(&gateway, "alpha", agent);
@@ -314,7 +314,7 @@ fn a_token_is_told_who_it_is_and_counts_what_is_its_own() {
 
 #[test]
 fn the_fullest_rates_come_first_and_a_tenants_token_is_shown_its_own() {
-    let limits = "limits: [{account: agent, requests_per_day: 10}, {account: tenant, tokens_per_day: 100000, requests_per_hour: 4}]";
+    let limits = "{limits: [{account: agent, requests_per_day: 10}, {account: tenant, tokens_per_day: 100000, requests_per_hour: 4}]}";
     let gateway = Setup::new(&upstream()).with(CONTROL).conf("rate_limit", limits).start();
     for (tenant, agent) in [("alpha", "one"), ("bravo", "two"), ("bravo", "two")] {
         chat(&gateway, tenant, agent);
