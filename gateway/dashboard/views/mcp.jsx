@@ -13,6 +13,8 @@ import { Periods } from '../parts/controls.jsx';
 import { ask, say } from '../parts/sheet.jsx';
 import { Sum } from '../parts/layout.jsx';
 
+const TRANSPORTS = { http: 'HTTP', stdio: 'started by its client' };
+
 export function Mcp() {
   const { query } = route.value;
   const minute = Math.floor(now() / 60_000) * 60_000;
@@ -69,7 +71,7 @@ export function Mcp() {
                   </span>
                   <Usd of={one.spent_usd} cents />
                   <span class="cap">
-                    <Name of={one.transport} most={28} none={plural(one.calls, 'call')} />
+                    {TRANSPORTS[one.transport] || plural(one.calls, 'call')}
                   </span>
                   <span>
                     {(one.tools || []).some((tool) => tool.changed) && (
@@ -239,7 +241,7 @@ function Heading({ server }) {
           </a>{' '}
           <Name of={server.name} most={40} />{' '}
           <small class="soft">
-            <Name of={server.transport} most={32} none="" />
+            {TRANSPORTS[server.transport] || ''}
           </small>{' '}
           {server.pin && <span class="tag">{server.pin === 'refuse' ? 'changes refused' : 'changes alerted'}</span>}
         </h2>
