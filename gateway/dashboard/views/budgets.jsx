@@ -95,7 +95,7 @@ function All({ kind }) {
   const at = now();
   const data = useCalls(
     [
-      ['budget.status', { limit: 10_000, ...(kind ? { account: kind } : {}) }],
+      ['budget.status', { order: 'urgency', limit: 1000, ...(kind ? { account: kind } : {}) }],
       ['budget.status', { account: wholeAccount(), window: 'month' }],
       ['denial.list', { from: iso(dayStart(at)), code: 'budget_' }],
       ['ledger.forecast', { account: wholeAccount(), window: 'month' }],

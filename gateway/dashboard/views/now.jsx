@@ -57,7 +57,7 @@ function Figures({ tenant }) {
       ['ledger.series', { step: 'minute', from: iso(minute - HOUR), to: iso(minute), ...of }],
       ['ledger.pace', of],
       ['ledger.forecast', { account, window: 'month' }],
-      ['budget.status', { limit: 1000 }],
+      ['budget.status', { order: 'urgency', limit: 100 }],
       ['alert.list', { limit: 10 }],
       ['audit.list', { limit: 10 }],
     ],

@@ -128,7 +128,7 @@ pub use queue::Stopped;
 pub use recorded::{Base, HoldNotes, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
-pub use rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Stretch, SummaryQuery, SummaryRow, Totals};
+pub use rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow, Totals};
 pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status, Who};
 pub use side_table::SideTable;
 pub use usage::{Kind, Usage};

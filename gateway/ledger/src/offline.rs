@@ -17,7 +17,7 @@ use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
-use crate::rollup::{Filter, Point, Retention, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
+use crate::rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
 use crate::sessions::Sessions;
 use crate::side_table;
 use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
@@ -132,6 +132,16 @@ impl OfflineLedger {
     /// As [`crate::Ledger::sums_over_time`].
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
         self.derived.rollups.sums_over_time(query)
+    }
+
+    /// As [`crate::Ledger::past`].
+    pub fn past(&self, by: Option<&Dimension>, names: &[&str], range: (i64, i64), step_ms: i64) -> Vec<Vec<Spent>> {
+        self.derived.rollups.past(by, names, range, step_ms)
+    }
+
+    /// As [`crate::Ledger::has_late_entries`].
+    pub fn has_late_entries(&self, from_ms: i64, to_ms: i64) -> bool {
+        !self.derived.import_places.within(from_ms, to_ms).is_empty()
     }
 
     /// As [`crate::Ledger::documents`].

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document,
-    EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry,
-    Report, RequestedLimit, SeriesQuery, Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
+    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension,
+    Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold,
+    RecoveredEntry, Report, RequestedLimit, SeriesQuery, Sessions, Spent, Standing, SummaryQuery, SummaryRow,
+    SystemClock, Taken,
 };
 use ulid::Ulid;
 
@@ -132,6 +133,28 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.sums_over_time(query),
             LedgerView::Offline(ledger) => ledger.sums_over_time(query),
+        }
+    }
+
+    /// See [`Ledger::past`].
+    pub(super) fn past(
+        &self,
+        by: Option<&Dimension>,
+        names: &[&str],
+        range: (i64, i64),
+        step_ms: i64,
+    ) -> Vec<Vec<Spent>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.past(by, names, range, step_ms),
+            LedgerView::Offline(ledger) => ledger.past(by, names, range, step_ms),
+        }
+    }
+
+    /// Whether entries of this stretch were imported, or entered long after their time.
+    pub(super) fn has_late_entries(&self, from_ms: i64, to_ms: i64) -> bool {
+        match self {
+            LedgerView::Live(ledger) => ledger.has_late_entries(from_ms, to_ms),
+            LedgerView::Offline(ledger) => ledger.has_late_entries(from_ms, to_ms),
         }
     }
 

@@ -6,13 +6,23 @@ use crate::entry::{Entry, Name};
 use crate::error::LedgerError;
 use crate::peaks::Durations;
 use crate::query::{self, EntryPage, EntryQuery};
-use crate::rollup::{Filter, Point, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
+use crate::rollup::{Dimension, Filter, Point, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
 
 impl Ledger {
     /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
     /// thousand names those that cost least are one, `other`.
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
         self.derived.read().rollups.sums_over_time(query)
+    }
+
+    /// By name of the dimension, what each spent between, bucket by bucket; without a dimension what all did, for the one name.
+    pub fn past(&self, by: Option<&Dimension>, names: &[&str], range: (i64, i64), step_ms: i64) -> Vec<Vec<Spent>> {
+        self.derived.read().rollups.past(by, names, range, step_ms)
+    }
+
+    /// Whether entries of this stretch were imported, or entered long after their time.
+    pub fn has_late_entries(&self, from_ms: i64, to_ms: i64) -> bool {
+        !self.derived.read().import_places.within(from_ms, to_ms).is_empty()
     }
 
     /// Sums of entries on disk, dearest first.

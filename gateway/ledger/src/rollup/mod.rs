@@ -11,6 +11,7 @@
 mod bucket;
 mod names;
 mod packed;
+mod past;
 mod queries;
 #[cfg(test)]
 mod recount;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 use self::bucket::Bucket;
 use self::names::{KnownDays, Names, RowNames, admit};
+pub use self::past::Spent;
 #[cfg(test)]
 use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};

@@ -22,7 +22,7 @@ pub const SERIES_NAMES_MAX: usize = 1_000;
 
 /// Which rows answer a query, and what names they are told apart by.
 #[derive(Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     /// The rows of minutes and hours.
     axis: Axis,
     /// The rows of days: those that are made of the others, where fewer say the same.
@@ -34,7 +34,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    const ALL: Wanted = Wanted {
+    pub(super) const ALL: Wanted = Wanted {
         axis: Axis::Key,
         of_days: Axis::Tenant,
         only: [None; 3],
@@ -68,6 +68,18 @@ struct Groups {
     by_name: Vec<u32>,
     /// Groups whose name another had first: a session of the same name in two tenants.
     others: Map<RowKey, u32>,
+}
+
+impl Wanted {
+    /// The name of a row that tells most apart.
+    pub(super) fn name_of(&self, key: &RowKey) -> Option<Place> {
+        match self.by {
+            [_, _, true] => Some(key.second),
+            [_, true, _] => Some(key.first),
+            [true, ..] => Some(key.tenant),
+            _ => None,
+        }
+    }
 }
 
 impl Groups {
@@ -129,7 +141,7 @@ impl Ranked {
 
 impl Rollups {
     /// What a query by a dimension is about, of one tenant or all; `None` where no row bears its tag.
-    fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
+    pub(super) fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
         let of = |axis, of_all, by| Wanted {
             axis,
             of_days: if tenant.is_none() { of_all } else { axis },
@@ -203,10 +215,9 @@ impl Rollups {
             let Some(wanted) = self.wanted(dimension, tenant) else {
                 return Vec::new();
             };
-            let place = wanted.by.iter().rposition(|is_by| *is_by).unwrap_or_default();
             let names = [self.names.find(name), other];
             let bears = |key: &RowKey| {
-                let is = [key.tenant, key.first, key.second].get(place).copied();
+                let is = wanted.name_of(key);
                 is.is_some() && names.contains(&is)
             };
             let these = self.requests_by_bucket(wanted, (from_ms, to_ms), tenant, bears);
@@ -251,8 +262,8 @@ impl Rollups {
         found
     }
 
-    /// Walks over the rows that answer a query in a range of time, each with the start of its bucket.
-    fn each_row<'a>(
+    /// Walks over the rows that answer a query in a range of time, each with the grain at which it is kept and the start of its bucket.
+    pub(super) fn each_row<'a>(
         &'a self,
         wanted: Wanted,
         (from_ms, to_ms): (i64, i64),

@@ -1,6 +1,7 @@
 //! Sums over some entries, and their bytes.
 
 use crate::entry::{Entry, Outcome};
+use crate::event::IMPORTED;
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::money::Usd;
 use crate::usage::{Kind, Usage};
@@ -25,6 +26,15 @@ pub struct Totals {
     pub last_ms: i64,
 }
 
+/// What an entry cost beyond what was held for it. For one that was imported nothing ever was, and no limit of this gateway was exceeded
+/// by it: its entry says `imported`, and no sum counts it.
+fn beyond_its_hold(entry: &Entry) -> Usd {
+    match entry.overage_reason.as_deref() {
+        Some(IMPORTED) => Usd::ZERO,
+        _ => entry.overage,
+    }
+}
+
 impl Totals {
     pub(super) fn of(entry: &Entry) -> Totals {
         let (facts, settlement) = (&entry.facts, &entry.settlement);
@@ -39,7 +49,7 @@ impl Totals {
             usage: settlement.usage,
             cost: settlement.cost,
             held: entry.held,
-            overage: entry.overage,
+            overage: beyond_its_hold(entry),
             first_ms: facts.at_ms,
             last_ms: facts.at_ms,
         }

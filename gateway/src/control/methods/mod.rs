@@ -12,12 +12,14 @@ mod denials;
 mod discover;
 mod holds;
 mod keys;
+mod limits;
 mod moving;
 mod policies;
 mod policy_history;
 mod policy_versions;
 pub mod prices;
 mod providers;
+mod rates;
 mod recovered;
 pub mod replay;
 pub(in crate::control) mod rules;
@@ -28,6 +30,7 @@ mod switches;
 pub(in crate::control) mod system;
 mod tenants;
 mod tool_calls;
+mod tool_servers;
 
 use std::sync::Arc;
 
@@ -42,6 +45,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     let mut table = Table::new(state);
     books::add(&mut table)?;
     holds::add(&mut table)?;
+    limits::add(&mut table)?;
     recovered::add(&mut table)?;
     sessions::add(&mut table)?;
     clock::add(&mut table)?;
@@ -54,6 +58,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     rules::add(&mut table)?;
     rules::history::add(&mut table)?;
     budgets::add(&mut table)?;
+    rates::add(&mut table)?;
     keys::add(&mut table)?;
     tenants::add(&mut table)?;
     policies::add(&mut table)?;
@@ -65,6 +70,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     system::add(&mut table)?;
     moving::add(&mut table)?;
     tool_calls::add(&mut table)?;
+    tool_servers::add(&mut table)?;
     discover::add(&mut table)?;
     Ok(table)
 }
