@@ -18,6 +18,7 @@ use crate::recover;
 use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
 use crate::rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
+use crate::scan::{Scan, Scanned};
 use crate::sessions::Sessions;
 use crate::side_table;
 use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
@@ -98,6 +99,20 @@ impl OfflineLedger {
     /// As [`crate::Ledger::stretches`].
     pub fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
         self.derived.rollups.stretches(range, tenant, only)
+    }
+
+    /// As [`crate::Ledger::scan`].
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn scan(
+        &self,
+        stretches: &[(i64, i64)],
+        tenant: Option<&Name>,
+        visit: impl FnMut(Scanned<'_>),
+    ) -> Result<(), LedgerError> {
+        let scan = Scan::new(&self.derived, stretches, tenant, self.head.sequence);
+        Ok(scan.run(&*self.stores, visit)?)
     }
 
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use agentledger_ledger::{
     AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension,
-    Document, EntryPage, EntryQuery, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger, OpenHold,
-    RecoveredEntry, Report, RequestedLimit, SeriesQuery, Sessions, Spent, Standing, SummaryQuery, SummaryRow,
-    SystemClock, Taken,
+    Document, Entry, EntryPage, EntryQuery, Filter, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger,
+    OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery, Sessions, Spent, Standing, Stretch,
+    SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 use ulid::Ulid;
 
@@ -59,6 +59,55 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.summary(query),
             LedgerView::Offline(ledger) => ledger.summary(query),
+        }
+    }
+
+    /// Of those entries alone that bear all of some names; `None` where no sums tell.
+    pub(super) fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.summary_of(query, only),
+            LedgerView::Offline(ledger) => ledger.summary_of(query, only),
+        }
+    }
+
+    pub(super) fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.sums_over_time_of(query, only),
+            LedgerView::Offline(ledger) => ledger.sums_over_time_of(query, only),
+        }
+    }
+
+    /// Where in time there may be entries that bear all of some names, in its order.
+    pub(super) fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        match self {
+            LedgerView::Live(ledger) => ledger.stretches(range, tenant, only),
+            LedgerView::Offline(ledger) => ledger.stretches(range, tenant, only),
+        }
+    }
+
+    /// Every entry of some stretches of time, and what they were corrected by.
+    pub(super) fn scan(
+        &self,
+        stretches: &[(i64, i64)],
+        tenant: Option<&Name>,
+        visit: impl FnMut(Scanned<'_>),
+    ) -> Result<(), LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.scan(stretches, tenant, visit),
+            LedgerView::Offline(ledger) => ledger.scan(stretches, tenant, visit),
+        }
+    }
+
+    /// The dearest entries of a stretch of time, dearest first, [`agentledger_ledger::DEAREST_MAX`] at most; `None` where no gateway runs.
+    pub(super) fn dearest(
+        &self,
+        (from_ms, to_ms): (i64, i64),
+        tenant: Option<&Name>,
+        limit: usize,
+    ) -> Option<Result<Vec<Entry>, LedgerError>> {
+        match self {
+            LedgerView::Live(ledger) => Some(ledger.dearest(from_ms, to_ms, tenant, limit)),
+            LedgerView::Offline(_) => None,
         }
     }
 

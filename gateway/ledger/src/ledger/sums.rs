@@ -7,6 +7,7 @@ use crate::error::LedgerError;
 use crate::peaks::Durations;
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::rollup::{Dimension, Filter, Point, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
+use crate::scan::{Scan, Scanned};
 
 impl Ledger {
     /// Sums over time, by period and by value of the dimension, in the order of time, dearest first within a period. Past a
@@ -43,6 +44,21 @@ impl Ledger {
     /// Where in time there may be entries that bear all of some names, in its order.
     pub fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
         self.derived.read().rollups.stretches(range, tenant, only)
+    }
+
+    /// Every entry of some stretches of whole minutes, hours or days, as they stand now, and what they were corrected by. Reads the
+    /// journal: not for the request path.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn scan(
+        &self,
+        stretches: &[(i64, i64)],
+        tenant: Option<&Name>,
+        visit: impl FnMut(Scanned<'_>),
+    ) -> Result<(), LedgerError> {
+        let scan = Scan::new(&self.derived.read(), stretches, tenant, self.head().sequence);
+        Ok(scan.run(&*self.stores, visit)?)
     }
 
     /// Sums by periods of `step_ms`.

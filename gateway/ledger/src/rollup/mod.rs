@@ -36,7 +36,6 @@ pub use self::types::{Dimension, Filter, Point, Retention, SeriesQuery, Stretch,
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::money::Usd;
-use crate::usage::Usage;
 
 pub const MINUTE_MS: i64 = 60_000;
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -143,29 +142,13 @@ impl Rollups {
         self.add_by_the_rest(facts, &totals);
     }
 
-    /// An answer that billed several models counts as one request, of the model it names, and each part where it was used.
     fn add_by_model(&mut self, entry: &Entry, totals: &Totals) {
         let facts = &entry.facts;
-        let parts = &entry.settlement.parts;
-        let own = if parts.is_empty() {
-            *totals
-        } else {
-            Totals {
-                usage: Usage::default(),
-                cost: Usd::ZERO,
-                ..*totals
-            }
-        };
-        self.put(facts, Axis::Model, &facts.provider, model_of(entry), &own);
-        for part in parts {
-            let totals = Totals {
-                usage: part.usage,
-                cost: part.cost,
-                first_ms: facts.at_ms,
-                last_ms: facts.at_ms,
-                ..Totals::default()
-            };
-            self.put(facts, Axis::Model, &facts.provider, &part.model, &totals);
+        if entry.settlement.parts.is_empty() {
+            return self.put(facts, Axis::Model, &facts.provider, model_of(entry), totals);
+        }
+        for (model, totals) in Totals::by_model(entry) {
+            self.put(facts, Axis::Model, &facts.provider, &model, &totals);
         }
     }
 

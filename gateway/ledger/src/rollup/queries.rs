@@ -56,7 +56,10 @@ impl Wanted {
 
     fn picks(&self, key: &RowKey) -> bool {
         let names = [key.tenant, key.first, key.second];
-        self.only.iter().zip(names).all(|(only, name)| only.is_none_or(|only| only == name))
+        self.only
+            .iter()
+            .zip(names)
+            .all(|(only, name)| only.is_none_or(|only| only == name))
     }
 }
 
@@ -171,14 +174,11 @@ impl Rollups {
     /// What a query is about that is narrowed to some names: the rows that bear all of them and what they are told apart by. The
     /// outer `None`: there are no such rows, since they are kept by kind. The inner: nothing bears them.
     #[allow(clippy::option_option)]
-    fn narrowed(
-        &self,
-        by: Option<&Dimension>,
-        tenant: Option<&Name>,
-        only: &[Filter],
-    ) -> Option<Option<Wanted>> {
+    fn narrowed(&self, by: Option<&Dimension>, tenant: Option<&Name>, only: &[Filter]) -> Option<Option<Wanted>> {
         let kind = by.or(only.first().map(|(dimension, _)| dimension));
-        let Some(kind) = kind else { return Some(Some(Wanted::ALL)) };
+        let Some(kind) = kind else {
+            return Some(Some(Wanted::ALL));
+        };
         let Some(mut wanted) = self.wanted(kind, tenant) else {
             return Some(None);
         };
@@ -197,7 +197,9 @@ impl Rollups {
             if other.of_days != wanted.of_days {
                 wanted.of_days = wanted.axis;
             }
-            let Some(name) = self.names.find(name) else { return Some(None) };
+            let Some(name) = self.names.find(name) else {
+                return Some(None);
+            };
             let place = other.by.iter().rposition(|is_by| *is_by).unwrap_or_default();
             if let Some(slot) = wanted.only.get_mut(place) {
                 *slot = Some(name);
@@ -420,7 +422,11 @@ impl Rollups {
     /// The same of those entries alone that bear all of some names; `None` where no rows tell.
     pub fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
         let wanted = self.narrowed(query.by.as_ref(), query.tenant.as_ref(), only)?;
-        Some(wanted.map(|wanted| self.sums_by_period(query, wanted)).unwrap_or_default())
+        Some(
+            wanted
+                .map(|wanted| self.sums_by_period(query, wanted))
+                .unwrap_or_default(),
+        )
     }
 
     fn sums_by_period(&self, query: &SeriesQuery, wanted: Wanted) -> Vec<(i64, SummaryRow)> {

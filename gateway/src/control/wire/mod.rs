@@ -6,6 +6,7 @@
 mod alerts;
 mod audit;
 mod budgets;
+mod calls;
 mod clock;
 mod denials;
 mod discover;
@@ -31,6 +32,7 @@ mod tool_servers;
 pub use alerts::*;
 pub use audit::*;
 pub use budgets::*;
+pub use calls::*;
 pub use clock::*;
 pub use denials::*;
 pub use discover::*;
