@@ -13,6 +13,7 @@ mod batches;
 mod bedrock;
 mod booked;
 mod cached_input;
+mod calls;
 mod canary;
 mod chat;
 mod cli;

@@ -28,7 +28,7 @@
 //! order: billed codec books journal
 //! order: import_places
 //! order: bill_rows change_rows denial_rows known_heads query adjustments recovered reports rollup sessions
-//! order: peaks checkpoint derived queue retention verify
+//! order: peaks checkpoint derived scan queue retention verify
 //! order: applier error side_table writer options core recover archive
 //! order: hold offline ledger events testing
 //! ```

@@ -98,15 +98,16 @@ impl LedgerView {
         }
     }
 
-    /// The dearest entries of a stretch of time, dearest first, [`agentledger_ledger::DEAREST_MAX`] at most; `None` where no gateway runs.
+    /// The dearest entries of a stretch of time, dearest first, [`agentledger_ledger::DEAREST_MAX`] at most; `None` where there may be
+    /// others, and where no gateway runs.
     pub(super) fn dearest(
         &self,
-        (from_ms, to_ms): (i64, i64),
+        range: (i64, i64),
         tenant: Option<&Name>,
         limit: usize,
     ) -> Option<Result<Vec<Entry>, LedgerError>> {
         match self {
-            LedgerView::Live(ledger) => Some(ledger.dearest(from_ms, to_ms, tenant, limit)),
+            LedgerView::Live(ledger) => ledger.dearest_of_all(range, tenant, limit),
             LedgerView::Offline(_) => None,
         }
     }

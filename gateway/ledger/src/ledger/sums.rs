@@ -6,7 +6,7 @@ use crate::entry::{Entry, Name};
 use crate::error::LedgerError;
 use crate::peaks::Durations;
 use crate::query::{self, EntryPage, EntryQuery};
-use crate::rollup::{Dimension, Filter, Point, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
+use crate::rollup::{DAY_MS, Dimension, Filter, Point, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
 use crate::scan::{Scan, Scanned};
 
 impl Ledger {
@@ -86,6 +86,28 @@ impl Ledger {
         let places = self.derived.read().peaks.dearest(from_ms, to_ms, tenant, limit);
         let entries = places.into_iter().map(|place| query::entry_at(&*self.stores, place));
         Ok(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    }
+
+    /// The same, `None` where there may be dearer ones: of a stretch longer ago, of one with imported entries, or of more tenants in an
+    /// hour than are told apart.
+    pub fn dearest_of_all(
+        &self,
+        (from_ms, to_ms): (i64, i64),
+        tenant: Option<&Name>,
+        limit: usize,
+    ) -> Option<Result<Vec<Entry>, LedgerError>> {
+        let is_whole = {
+            let derived = self.derived.read();
+            let points = derived.rollups.series(from_ms, to_ms, DAY_MS, tenant);
+            let first_ms = points
+                .iter()
+                .map(|point| point.totals.first_ms)
+                .min()
+                .unwrap_or(i64::MAX);
+            derived.peaks.are_whole((from_ms, to_ms), first_ms, tenant)
+                && derived.import_places.within(from_ms, to_ms).is_empty()
+        };
+        is_whole.then(|| self.dearest(from_ms, to_ms, tenant, limit))
     }
 
     /// One page of entries on disk. Reads the journal: not for the request path.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::{
     AdjustmentQuery, AdjustmentRow, Cursor, Dimension, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery,
-    SummaryRow, rfc3339_ms,
+    rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -14,6 +14,7 @@ use crate::control::error::RpcError;
 use crate::control::key_names::key_of;
 use crate::control::ledger_view::now_ms;
 use crate::control::methods::filtered::{self, filters};
+use crate::control::rows::cost_row;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -106,7 +107,7 @@ pub(in crate::control) fn costs(
         by: by.clone(),
         tenant,
     };
-    let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
+    let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(cost_row).collect();
     ranked(state, &by, &mut rows);
     (params::dimension_name(&by), rows)
 }
@@ -135,30 +136,6 @@ fn names(row: &wire::CostRow) -> [&str; 9] {
         &row.tenant,
         &row.tag,
     ]
-}
-
-pub(in crate::control) fn row(row: SummaryRow) -> wire::CostRow {
-    wire::CostRow {
-        provider: row.provider.to_string(),
-        model: row.model.to_string(),
-        key: row.key.to_string(),
-        key_now: String::new(),
-        agent: row.agent.to_string(),
-        session: row.session.to_string(),
-        user: row.user.to_string(),
-        task: row.task.to_string(),
-        tenant: row.tenant.to_string(),
-        tag: row.tag.to_string(),
-        requests: row.requests,
-        errors: row.errors,
-        estimated: row.estimated,
-        input_tokens: row.input_tokens,
-        output_tokens: row.output_tokens,
-        usage: row.usage,
-        cost_usd: row.cost,
-        held_usd: row.held,
-        overage_usd: row.overage,
-    }
 }
 
 pub(in crate::control) fn query(

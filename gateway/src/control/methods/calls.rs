@@ -3,14 +3,14 @@
 use std::collections::BinaryHeap;
 use std::str::FromStr;
 
-use agentledger_ledger::{DEAREST_MAX, Entry, Facts, Name, Outcome, Scanned, Stretch, Totals, Usd, rfc3339_ms};
+use agentledger_ledger::{DEAREST_MAX, Entry, Facts, Name, Outcome, Scanned, Totals, Usd, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::value::to_raw_value;
 use ulid::Ulid;
 
 use crate::control::error::RpcError;
 use crate::control::ledger_view::now_ms;
-use crate::control::methods::filtered::{self, Filters, filters};
+use crate::control::methods::filtered::{self, Filters, Places, filters};
 use crate::control::methods::series::{HOUR_MS, MINUTE_MS};
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
@@ -20,8 +20,8 @@ use crate::control::wire;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
-/// Entries that are read at first where only the latest are wanted; then twice as many each time.
-const FIRST_ENTRIES: u64 = 2_000;
+/// Entries that count and are looked for at first where only the latest are wanted; then twice as many each time.
+const FIRST_MATCHES: u64 = 2_000;
 const PACE_MINUTES: i64 = 60;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -260,23 +260,22 @@ fn calls(state: &ControlState, call: &Call, asked: wire::CallsParams) -> Result<
         Is::Any => filtered::total(state, search.range, &search.filters),
         _ => None,
     };
-    let (entries, next, total, since_ms) = match total {
-        Some(total) => match dearest(state, &search) {
-            Some(found) => {
-                let (entries, next) = found?;
-                (entries, next, total, None)
-            }
-            None if search.is_of_latest() => {
-                let (entries, next) = latest(state, &search)?;
-                (entries, next, total, None)
-            }
-            None => {
-                let (entries, next, _, since_ms) = all(state, &search)?;
-                (entries, next, total, since_ms)
-            }
-        },
+    let (found, total) = match total {
+        Some(total) => {
+            let found = match dearest(state, &search, &total) {
+                Some(found) => found?,
+                None if search.is_of_latest() => latest(state, &search)?,
+                None => all(state, &search)?.0,
+            };
+            (found, total)
+        }
         None => all(state, &search)?,
     };
+    let Found {
+        entries,
+        next,
+        since_ms,
+    } = found;
     let calls = entries.iter().map(to_raw_value).collect::<Result<_, _>>();
     Ok(wire::Calls {
         from: rfc3339_ms(search.range.0),
@@ -288,45 +287,51 @@ fn calls(state: &ControlState, call: &Call, asked: wire::CallsParams) -> Result<
     })
 }
 
-type Page = (Vec<Entry>, Option<Rank>);
+/// A page, and where the next one begins.
+struct Found {
+    entries: Vec<Entry>,
+    next: Option<Rank>,
+    /// What began before was not looked through.
+    since_ms: Option<i64>,
+}
 
-/// The dearest of all, of which the ledger keeps a list; `None` where it does not tell.
-fn dearest(state: &ControlState, search: &Search) -> Option<Result<Page, RpcError>> {
+/// The dearest of all, of which the ledger keeps lists; `None` where they do not tell.
+fn dearest(state: &ControlState, search: &Search, total: &wire::CostRow) -> Option<Result<Found, RpcError>> {
     let is_of_dearest = search.sort == Sort::Cost && !search.is_ascending && search.after.is_none();
-    if !is_of_dearest || !search.filters.only.is_empty() || search.limit >= DEAREST_MAX {
+    if !is_of_dearest || !search.filters.only.is_empty() || search.limit > DEAREST_MAX {
         return None;
     }
     let tenant = search.filters.tenant.as_ref();
-    let found = state.ledger.dearest(search.range, tenant, search.limit + 1)?;
-    let page = found.map_err(RpcError::ledger).map(|entries| {
-        let mut first = First::new(search);
-        for entry in entries.iter().filter(|entry| search.picks(entry)) {
-            first.offer(search.rank(entry), entry);
+    let found = state.ledger.dearest(search.range, tenant, search.limit)?;
+    let page = found.map_err(RpcError::ledger).map(|mut entries| {
+        entries.retain(|entry| search.picks(entry));
+        entries.sort_by_key(|entry| search.rank(entry));
+        let next = entries.last().filter(|_| total.requests > search.limit as u64);
+        Found {
+            next: next.map(|last| search.rank(last)),
+            entries,
+            since_ms: None,
         }
-        first.page()
     });
-    // Of more than a month ago it keeps none: what it has need not be all.
     match page {
-        Ok((entries, _)) if entries.len() < search.limit => None,
+        // Those that cost nothing are on no list.
+        Ok(page) if page.entries.len() < search.limit => None,
         page => Some(page),
     }
 }
 
 /// The latest: read from now back, ever more, until there are enough.
-fn latest(state: &ControlState, search: &Search) -> Result<Page, RpcError> {
+fn latest(state: &ControlState, search: &Search) -> Result<Found, RpcError> {
     let (from_ms, mut to_ms) = search.range;
     if let Some(after) = search.after {
         to_ms = to_ms.min(after.value.saturating_neg().saturating_add(1));
     }
     let filters = &search.filters;
-    let mut stretches = state
-        .ledger
-        .stretches((from_ms, to_ms), filters.tenant.as_ref(), &filters.only);
-    let mut first = First::new(search);
-    let mut entries = FIRST_ENTRIES;
-    while !stretches.is_empty() && !first.is_full() {
-        let part = [take_latest(&mut stretches, entries)];
-        let scanned = state.ledger.scan(&part, filters.tenant.as_ref(), |met| {
+    let mut places = Places::new(state, (from_ms, to_ms), filters);
+    let (mut first, mut matches, mut reached_ms) = (First::new(search), FIRST_MATCHES, None);
+    while places.are_left() && !places.is_spent() && !first.is_full() {
+        let windows = places.take(matches);
+        let scanned = state.ledger.scan(&windows, filters.tenant.as_ref(), |met| {
             if let Scanned::Entry(entry) = met
                 && search.picks(entry)
             {
@@ -334,30 +339,25 @@ fn latest(state: &ControlState, search: &Search) -> Result<Page, RpcError> {
             }
         });
         scanned.map_err(RpcError::ledger)?;
-        entries = entries.saturating_mul(2);
+        reached_ms = windows.first().map(|(from_ms, _)| *from_ms).or(reached_ms);
+        matches = matches.saturating_mul(2);
     }
-    Ok(first.page())
-}
-
-/// Takes the latest stretches away that have so many entries together.
-fn take_latest(stretches: &mut Vec<Stretch>, entries: u64) -> (i64, i64) {
-    let Some(last) = stretches.pop() else { return (0, 0) };
-    let (mut from_ms, mut found) = (last.from_ms, last.requests);
-    while found < entries
-        && let Some(before) = stretches.pop()
-    {
-        from_ms = before.from_ms;
-        found += before.requests;
-    }
-    (from_ms, last.to_ms)
+    let since_ms = reached_ms.filter(|_| places.are_left() && !first.is_full());
+    let (entries, next) = first.page();
+    // A rare name is looked for further by the next page.
+    let before = since_ms.map(|since_ms| Rank {
+        value: since_ms.saturating_neg(),
+        id: Ulid(u128::MAX),
+    });
+    Ok(Found {
+        entries,
+        next: next.or(before),
+        since_ms,
+    })
 }
 
 /// All that may be, the latest so many: their first, and the sum of what was found.
-#[allow(clippy::type_complexity)]
-fn all(
-    state: &ControlState,
-    search: &Search,
-) -> Result<(Vec<Entry>, Option<Rank>, wire::CostRow, Option<i64>), RpcError> {
+fn all(state: &ControlState, search: &Search) -> Result<(Found, wire::CostRow), RpcError> {
     let (stretches, since_ms) = filtered::places(state, search.range, &search.filters);
     let (mut first, mut sum) = (First::new(search), Totals::default());
     let scanned = state
@@ -375,10 +375,10 @@ fn all(
         });
     scanned.map_err(RpcError::ledger)?;
     let (entries, next) = first.page();
-    Ok((
+    let found = Found {
         entries,
         next,
-        filtered::row(None, &[Name::default(), Name::default()], &sum),
         since_ms,
-    ))
+    };
+    Ok((found, filtered::row(None, &[Name::default(), Name::default()], &sum)))
 }

@@ -8,14 +8,14 @@ use agentledger_ledger::{
 };
 
 use crate::control::error::RpcError;
-use crate::control::methods::books;
 use crate::control::methods::series::{DAY_MS, HOUR_MS};
+use crate::control::rows::cost_row;
 use crate::control::state::ControlState;
 use crate::control::wire;
 
 /// Entries that one answer is summed from.
 const ENTRIES_MAX: u64 = 200_000;
-/// Stretches of time no farther apart than this are read as one: reading one goes on for so long behind it anyway.
+/// So long reading goes on behind a stretch of time, for what was held long: stretches no farther apart are read as one.
 const GAP_MS: i64 = HOUR_MS;
 const TOOL: &str = "tool";
 
@@ -130,7 +130,7 @@ pub(super) fn summary(
         && let Some(total) = total(state, range, filters)
     {
         let whole = Whole { total, since_ms: None };
-        return Ok((rows.into_iter().map(books::row).collect(), whole));
+        return Ok((rows.into_iter().map(cost_row).collect(), whole));
     }
     let mut groups: BTreeMap<[Name; 2], Totals> = BTreeMap::new();
     let whole = scan(state, range, Some(by), filters, |_, names, totals| {
@@ -150,7 +150,7 @@ pub(super) fn series(
     filters: &Filters,
 ) -> Result<(Points, Option<i64>), RpcError> {
     if let Some(sums) = state.ledger.sums_over_time_of(query, &filters.only) {
-        let points = sums.into_iter().map(|(at_ms, sum)| (at_ms, books::row(sum)));
+        let points = sums.into_iter().map(|(at_ms, sum)| (at_ms, cost_row(sum)));
         return Ok((points.collect(), None));
     }
     let mut groups: BTreeMap<(i64, [Name; 2]), Totals> = BTreeMap::new();
@@ -280,31 +280,81 @@ fn scan(
     Ok(Whole { total, since_ms })
 }
 
-/// Where entries that count may be, the latest first where there are too many; since when, then.
+/// Where entries that count may be, the latest where there are too many; since when, then.
 pub(super) fn places(state: &ControlState, range: (i64, i64), filters: &Filters) -> (Vec<(i64, i64)>, Option<i64>) {
-    let stretches = state.ledger.stretches(range, filters.tenant.as_ref(), &filters.only);
-    latest(&stretches, ENTRIES_MAX)
+    let mut places = Places::new(state, range, filters);
+    let windows = places.take(u64::MAX);
+    let since_ms = windows
+        .first()
+        .filter(|_| places.are_left())
+        .map(|(from_ms, _)| *from_ms);
+    (windows, since_ms)
 }
 
-/// The latest stretches that have so many entries together, one at least, in the order of time, and where they begin if they
-/// are not all.
-fn latest(stretches: &[Stretch], entries_max: u64) -> (Vec<(i64, i64)>, Option<i64>) {
-    let mut entries = 0;
-    let mut found: Vec<(i64, i64)> = Vec::new();
-    for (index, stretch) in stretches.iter().rev().enumerate() {
-        entries += stretch.requests;
-        if entries > entries_max && index > 0 {
-            let since_ms = found.last().map(|(from_ms, _)| *from_ms);
-            found.reverse();
-            return (found, since_ms);
-        }
-        match found.last_mut() {
-            Some((from_ms, _)) if *from_ms - stretch.to_ms <= GAP_MS => *from_ms = stretch.from_ms,
-            _ => found.push((stretch.from_ms, stretch.to_ms)),
+/// Where in time entries that count may be, taken from the latest on, of so many entries as one answer reads.
+pub(super) struct Places {
+    /// Those that are left, in the order of time.
+    wanted: Vec<Stretch>,
+    /// All entries, whoever's: reading goes over each.
+    all: Vec<Stretch>,
+    entries_left: u64,
+}
+
+impl Places {
+    pub fn new(state: &ControlState, range: (i64, i64), filters: &Filters) -> Places {
+        let (ledger, tenant) = (&state.ledger, filters.tenant.as_ref());
+        Places {
+            wanted: ledger.stretches(range, tenant, &filters.only),
+            all: ledger.stretches((range.0, range.1.saturating_add(GAP_MS)), None, &[]),
+            entries_left: ENTRIES_MAX,
         }
     }
-    found.reverse();
-    (found, None)
+
+    pub fn are_left(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// All may have been read that one answer reads.
+    pub fn is_spent(&self) -> bool {
+        self.entries_left == 0
+    }
+
+    /// Takes the latest away in which there are so many that count, one stretch at least: windows to read, in the order of time.
+    pub fn take(&mut self, matches: u64) -> Vec<(i64, i64)> {
+        let mut found = 0;
+        let mut windows: Vec<(i64, i64)> = Vec::new();
+        while found < matches
+            && let Some(stretch) = self.wanted.last().copied()
+        {
+            // Reading goes on behind a window for what was held long: as far as the next one, if that is near.
+            let next_ms = windows.last().map_or(i64::MAX, |(from_ms, _)| *from_ms);
+            let end_ms = stretch.to_ms.saturating_add(GAP_MS).min(next_ms);
+            let entries = self.entries_in(stretch.from_ms, end_ms);
+            if entries > self.entries_left && !(windows.is_empty() && self.entries_left == ENTRIES_MAX) {
+                self.entries_left = 0;
+                break;
+            }
+            self.entries_left = self.entries_left.saturating_sub(entries);
+            self.wanted.pop();
+            found += stretch.requests;
+            match windows.last_mut() {
+                Some((from_ms, _)) if end_ms == *from_ms => *from_ms = stretch.from_ms,
+                _ => windows.push((stretch.from_ms, stretch.to_ms)),
+            }
+        }
+        windows.reverse();
+        windows
+    }
+
+    fn entries_in(&self, from_ms: i64, to_ms: i64) -> u64 {
+        let begin = self.all.partition_point(|stretch| stretch.to_ms <= from_ms);
+        let within = self
+            .all
+            .iter()
+            .skip(begin)
+            .take_while(|stretch| stretch.from_ms < to_ms);
+        within.map(|stretch| stretch.requests).sum()
+    }
 }
 
 #[cfg(test)]
@@ -312,18 +362,54 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    #[test]
-    fn the_latest_are_read_where_there_are_too_many() {
-        let stretch = |hour: i64, requests| Stretch {
+    fn hours(of: &[(i64, u64)]) -> Vec<Stretch> {
+        let stretch = |&(hour, requests): &(i64, u64)| Stretch {
             from_ms: hour * HOUR_MS,
             to_ms: (hour + 1) * HOUR_MS,
             requests,
         };
-        let hours = [stretch(0, 5), stretch(3, 5), stretch(5, 5), stretch(6, 5)];
-        let span = |from: i64, to: i64| (from * HOUR_MS, to * HOUR_MS);
-        assert_eq!(latest(&hours, 20), (vec![span(0, 1), span(3, 7)], None));
-        assert_eq!(latest(&hours, 15), (vec![span(3, 7)], Some(3 * HOUR_MS)));
-        assert_eq!(latest(&hours, 1), (vec![span(6, 7)], Some(6 * HOUR_MS)));
-        assert_eq!(latest(&[], 1), (vec![], None));
+        of.iter().map(stretch).collect()
+    }
+
+    fn places(wanted: &[(i64, u64)], all: &[(i64, u64)]) -> Places {
+        Places {
+            wanted: hours(wanted),
+            all: hours(all),
+            entries_left: ENTRIES_MAX,
+        }
+    }
+
+    fn span(from: i64, to: i64) -> (i64, i64) {
+        (from * HOUR_MS, to * HOUR_MS)
+    }
+
+    #[test]
+    fn the_latest_places_are_taken_first_and_near_ones_read_as_one() {
+        let all = [(0, 5), (3, 5), (5, 5), (6, 5)];
+        let mut whole = places(&all, &all);
+        assert_eq!(whole.take(u64::MAX), [span(0, 1), span(3, 7)]);
+        assert!(!whole.are_left());
+        let mut some = places(&all, &all);
+        assert_eq!(some.take(6), [span(5, 7)]);
+        assert_eq!(some.take(1), [span(3, 4)]);
+        assert!(some.are_left() && !some.is_spent());
+    }
+
+    /// One call an hour of an agent among a hundred thousand others: what is bounded is what is read, not what is found.
+    #[test]
+    fn a_rare_name_reads_no_more_than_a_frequent_one() {
+        let busy: Vec<(i64, u64)> = (0..100).map(|hour| (hour, 60_000)).collect();
+        let rare: Vec<(i64, u64)> = (0..100).map(|hour| (hour, 1)).collect();
+        let mut places = places(&rare, &busy);
+        assert_eq!(places.take(u64::MAX), [span(97, 100)]);
+        assert!(places.are_left() && places.is_spent());
+        assert_eq!(places.take(1), []);
+    }
+
+    #[test]
+    fn one_hour_is_read_however_busy_it_is() {
+        let mut places = places(&[(0, 1), (7, 1)], &[(0, 9), (7, 10 * ENTRIES_MAX)]);
+        assert_eq!(places.take(u64::MAX), [span(7, 8)]);
+        assert!(places.are_left() && places.is_spent());
     }
 }

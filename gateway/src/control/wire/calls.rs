@@ -70,7 +70,7 @@ pub struct Calls {
     /// Each as it is in exports.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub calls: Vec<Box<RawValue>>,
-    /// Where to go on; null at the end.
+    /// Where to go on; null at the end. Of rare names there may be few calls in an answer, even none, though there are more.
     pub next: Option<String>,
     /// Of all calls of the filter, not of these alone.
     pub total: CostRow,
