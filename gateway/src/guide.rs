@@ -84,7 +84,7 @@ impl Page {
 }
 
 /// Each name that a reader may ask for, with its text: the pages, then the sections.
-pub fn topics() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn topics() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
     let pages = PAGES.iter().map(|page| (page.name, page.text));
     let sections = SECTIONS.iter().filter_map(|(topic, page, heading)| {
         let page = PAGES.iter().find(|known| known.name == *page)?;

@@ -5,29 +5,8 @@ import { route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { CopyLine } from '../parts/text.jsx';
 import { Skeleton } from '../parts/states.jsx';
+import { TOPICS } from '../topics.js';
 import { blocks, spans } from '../markdown.js';
-
-export const TOPICS = [
-  'clients',
-  'budgets',
-  'rules',
-  'rest',
-  'policies',
-  'policy-versions',
-  'replay',
-  'prices',
-  'estimates',
-  'fetched',
-  'mcp',
-  'alerts',
-  'plugins',
-  'refusals',
-  'admin',
-  'operations',
-  'telemetry',
-  'moving',
-  'cli',
-];
 
 const NAMES = { mcp: 'MCP', cli: 'CLI', rest: 'REST' };
 

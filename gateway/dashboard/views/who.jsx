@@ -124,7 +124,7 @@ function Figures({ by, range, minute }) {
           title="Nobody spent anything in this period."
           line="X-Agent-Id: ci-review"
           guide="How agents name themselves"
-          topic="clients">
+          topic="identity">
           Agents name themselves in headers; teams and projects come in X-Agent-Tags.
         </Empty>
       )}
