@@ -23,6 +23,7 @@ export const TOPICS = [
   'operations',
   'backup',
   'telemetry',
+  'dashboard',
   'cli',
   'admin',
   'rest',

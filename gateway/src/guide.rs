@@ -37,6 +37,7 @@ pub const PAGES: &[Page] = pages![
     "operations",
     "backup",
     "telemetry",
+    "dashboard",
     "cli",
     "admin",
     "rest",

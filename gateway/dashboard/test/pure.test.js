@@ -115,6 +115,10 @@ test('the guide is read without markup, and its links lead nowhere else', () => 
     spans('[x](javascript:alert(1))').map((span) => span.kind),
     ['text', 'text'],
   );
+  assert.deepEqual(
+    spans('a **b** *c* `*` 2 * 3').map((span) => span.kind),
+    ['text', 'bold', 'text', 'italic', 'text', 'code', 'text'],
+  );
   assert.deepEqual(spans('see [b](budgets.md#x)')[1], { kind: 'link', text: 'b', href: '/guide/budgets' });
 });
 

@@ -114,6 +114,8 @@ const inline = (text) =>
       </code>
     ) : span.kind === 'bold' ? (
       <b key={i}>{span.text}</b>
+    ) : span.kind === 'italic' ? (
+      <i key={i}>{span.text}</i>
     ) : span.kind === 'link' ? (
       <a key={i} href={span.href} {...(span.href.startsWith('/') ? {} : { target: '_blank', rel: 'noreferrer' })}>
         <u>{span.text}</u>
