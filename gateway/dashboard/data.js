@@ -8,6 +8,8 @@ import { follow, live, paused, returns } from './live.js';
 /** Least time between two rounds, however much happens. */
 const REST_MS = 2_000;
 const POLL_MS = 5_000;
+/** What happens is news once in this time, however much of it there is. */
+const NEWS_MS = 1_000;
 
 /**
  * `calls`: `[method, params]`, or null for one that is not wanted. Answers `{ready, results, at, reload}`; each result is
@@ -71,7 +73,10 @@ export function useCalls(calls, { on = [], every = 30_000 } = {}) {
 
     reload.current = load;
     load();
-    const ends = on.map((one) => (Array.isArray(one) ? follow(one[0], one[1], nudge) : follow(one, {}, nudge)));
+    const ends = on.map((one) => {
+      const [method, params] = Array.isArray(one) ? one : [one, {}];
+      return follow(method, { ...params, every_ms: NEWS_MS }, nudge);
+    });
     const beat = setInterval(nudge, polls && on.length ? Math.min(every, POLL_MS) : every);
     document.addEventListener('visibilitychange', shown);
     return () => {

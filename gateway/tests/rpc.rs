@@ -313,32 +313,34 @@ fn a_connection_has_so_many_subscriptions_and_closes_as_the_protocol_says() {
     assert_eq!(over_http["error"]["data"]["code"], "needs_websocket");
 }
 
+/// Raises an alert for each number.
+fn raise(gateway: &Gateway, numbers: std::ops::Range<u32>) {
+    let alerts = &gateway.launched().gateway().alerts;
+    for number in numbers {
+        let alert = agentledger::testing::Alert {
+            at_ms: 1_000,
+            kind: "test".to_owned(),
+            severity: agentledger::testing::Severity::Info,
+            message: "x".repeat(512),
+            details: Vec::new(),
+            about: format!("agent:{number}"),
+            tenant: String::new(),
+            policy: String::new(),
+            folded: 0,
+            id: ulid::Ulid::nil(),
+        };
+        alerts.put(1_000, alert, std::time::Duration::from_secs(1), Occurrence::New);
+    }
+}
+
 #[test]
 fn who_reads_too_slowly_is_told_what_it_missed_and_is_dropped() {
     let upstream = upstream(&Arc::default());
     let gateway = Setup::new(&upstream).with(CONTROL).start();
     let mut slow = open(&gateway, ADMIN);
     assert!(say(&mut slow, "alert.feed", &json!({}))["result"].is_string());
-    let alerts = &gateway.launched().gateway().alerts;
-    let raise = |from: u32, to: u32| {
-        for number in from..to {
-            let alert = agentledger::testing::Alert {
-                at_ms: 1_000,
-                kind: "test".to_owned(),
-                severity: agentledger::testing::Severity::Info,
-                message: "x".repeat(512),
-                details: Vec::new(),
-                about: format!("agent:{number}"),
-                tenant: String::new(),
-                policy: String::new(),
-                folded: 0,
-                id: ulid::Ulid::nil(),
-            };
-            alerts.put(1_000, alert, std::time::Duration::from_secs(1), Occurrence::New);
-        }
-    };
     // More at once than any buffer between holds, while nobody reads.
-    raise(0, 9_000);
+    raise(&gateway, 0..9_000);
     let mut seen = 0;
     let lagged = loop {
         let one = item(&mut slow, "alert.feed");
@@ -349,10 +351,35 @@ fn who_reads_too_slowly_is_told_what_it_missed_and_is_dropped() {
     };
     assert!(lagged > 0 && seen < 9_000, "{seen} seen, {lagged} missed");
     // It is over: what comes now is the answer, and no further item.
-    raise(9_000, 9_010);
+    raise(&gateway, 9_000..9_010);
     assert!(say(&mut slow, "system.status", &json!({}))["result"].is_object());
     let listed = rpc(&gateway, ADMIN, "alert.list", &json!({"type": "test", "limit": 1_000}));
     assert_eq!(listed["result"]["alerts"].as_array().unwrap().len(), 1_000);
+}
+
+#[test]
+fn who_wants_to_know_that_something_happened_is_notified_every_so_often_and_never_dropped() {
+    let upstream = upstream(&Arc::default());
+    let gateway = Setup::new(&upstream).with(CONTROL).start();
+    let mut page = open(&gateway, ADMIN);
+    let every = json!({"every_ms": 20});
+    assert!(say(&mut page, "alert.feed", &every)["result"].is_string());
+    // More than is kept for a subscription that reads each.
+    for numbers in [0..9_000, 9_000..9_010] {
+        let mut left = u64::from(numbers.end - numbers.start);
+        raise(&gateway, numbers);
+        while left > 0 {
+            let happened = item(&mut page, "alert.feed")["happened"].as_u64().unwrap();
+            assert!((1..=left).contains(&happened), "{happened} of {left}");
+            left -= happened;
+        }
+    }
+    // One tenant's page is not notified of another's calls.
+    let mut of_alpha = open(&gateway, ALPHA);
+    assert!(say(&mut of_alpha, "ledger.tail", &every)["result"].is_string());
+    chat(&gateway, "bravo", "one");
+    chat(&gateway, "alpha", "two");
+    assert_eq!(item(&mut of_alpha, "ledger.tail"), json!({"happened": 1}));
 }
 
 #[test]

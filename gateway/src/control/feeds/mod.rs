@@ -3,7 +3,8 @@
 //!
 //! Nobody waits for a slow reader. News wait for subscriptions in one buffer of [`NEWS_MAX`], which all share; a subscription
 //! that falls further behind than that is told how many it missed, `{"lagged": n}`, and is over. Its client subscribes anew
-//! and reads what it missed from the ledger, by the last `sequence` that it saw.
+//! and reads what it missed from the ledger, by the last `sequence` that it saw. A subscription that only wants to know that
+//! something happened, a page that then requests its figures anew, is notified every so often, and counts what it misses.
 
 pub(in crate::control) mod follow;
 mod news;
@@ -33,6 +34,8 @@ const GROUP_WAIT: Duration = Duration::from_millis(20);
 const GROUP_MAX: usize = 64;
 /// How long a connection may take nothing before its subscriptions end.
 const TAKE_WAIT: Duration = Duration::from_secs(10);
+/// The longest time between two items of a subscription that is notified every so often.
+const EVERY_MAX: Duration = Duration::from_secs(60);
 /// How often it is looked whether anybody follows at all.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
 
@@ -71,15 +74,31 @@ pub(in crate::control) enum Facet {
 pub(in crate::control) struct Following {
     pub feed: Feed,
     filters: Vec<(Facet, Name)>,
+    /// At most one item in this time, which says how many there were; zero: each as it happens.
+    every: Duration,
 }
 
 impl Following {
     /// An empty filter lets everything pass.
-    pub(in crate::control) fn new(feed: Feed, filters: &[(Facet, &str)]) -> Following {
+    pub(in crate::control) fn new(feed: Feed, filters: &[(Facet, &str)], every_ms: u32) -> Following {
         let filters = filters.iter().filter(|(_, wanted)| !wanted.is_empty());
         Following {
             feed,
             filters: filters.map(|(facet, wanted)| (*facet, Name::from(*wanted))).collect(),
+            every: Duration::from_millis(every_ms.into()).min(EVERY_MAX),
+        }
+    }
+
+    /// How many items of the feed one makes.
+    fn count(&self, one: Result<Arc<News>, TryRecvError>) -> u64 {
+        match one {
+            Ok(one) => match &one.what {
+                What::Missed(missed) => *missed,
+                // Its text is made once for all subscriptions.
+                _ => u64::from(self.passes(&one) && one.text(self.feed).is_some()),
+            },
+            Err(TryRecvError::Lagged(missed)) => missed,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => 0,
         }
     }
 
@@ -274,6 +293,9 @@ impl Feeds {
         // Before the client knows that it follows: from then on it misses nothing.
         let mut news = self.subscribe();
         let Ok(sink) = pending.accept().await else { return };
+        if !following.every.is_zero() {
+            return notify(&sink, &following, news).await;
+        }
         loop {
             let one = tokio::select! {
                 one = news.recv() => one,
@@ -309,6 +331,39 @@ impl Feeds {
                 one = news.try_recv();
             }
             let _ = timeout(GROUP_WAIT, sink.closed()).await;
+        }
+    }
+}
+
+/// Serves a subscription that wants to know that something happened: at once, then not before its time is over.
+async fn notify(sink: &SubscriptionSink, following: &Following, mut news: broadcast::Receiver<Arc<News>>) {
+    let mut happened = 0;
+    loop {
+        let one = tokio::select! {
+            one = news.recv() => one,
+            () = sink.closed() => return,
+        };
+        happened += following.count(match one {
+            Err(RecvError::Closed) => return,
+            Err(RecvError::Lagged(missed)) => Err(TryRecvError::Lagged(missed)),
+            Ok(one) => Ok(one),
+        });
+        // What came while the subscription rested.
+        while !news.is_empty() {
+            happened += following.count(news.try_recv());
+        }
+        if happened == 0 {
+            continue;
+        }
+        let Some(item) = raw(&wire::Notified { happened }) else {
+            return;
+        };
+        if sink.send_timeout(item, TAKE_WAIT).await.is_err() {
+            return;
+        }
+        happened = 0;
+        if timeout(following.every, sink.closed()).await.is_ok() {
+            return;
         }
     }
 }

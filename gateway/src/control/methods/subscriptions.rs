@@ -76,23 +76,23 @@ fn exchanges(
         (Facet::Session, &asked.session),
         (Facet::User, &asked.user),
     ];
-    Ok(Following::new(feed, &filters))
+    Ok(Following::new(feed, &filters, asked.every_ms))
 }
 
 fn sessions(_: &ControlState, caller: &Caller, asked: wire::FollowSessionsParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant_of(&asked.tenant)?.unwrap_or_default();
     let filters = [(Facet::Session, asked.session.as_str()), (Facet::Tenant, &tenant)];
-    Ok(Following::new(Feed::Sessions, &filters))
+    Ok(Following::new(Feed::Sessions, &filters, asked.every_ms))
 }
 
 fn alerts(_: &ControlState, caller: &Caller, asked: wire::FollowAlertsParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant.clone().unwrap_or_default();
     let filters = [(Facet::Kind, asked.r#type.as_str()), (Facet::Tenant, &tenant)];
-    Ok(Following::new(Feed::Alerts, &filters))
+    Ok(Following::new(Feed::Alerts, &filters, asked.every_ms))
 }
 
 fn rules(_: &ControlState, caller: &Caller, asked: wire::FollowRulesParams) -> Result<Following, RpcError> {
     let tenant = caller.tenant.clone().unwrap_or_default();
     let filters = [(Facet::Subject, asked.subject.as_str()), (Facet::Tenant, &tenant)];
-    Ok(Following::new(Feed::Rules, &filters))
+    Ok(Following::new(Feed::Rules, &filters, asked.every_ms))
 }

@@ -25,6 +25,9 @@ pub struct FollowParams {
     pub session: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
+    /// At most one item in so many ms, `{"happened": n}`: so many there were since the last. 0: each item as it happens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub every_ms: u32,
 }
 
 /// `session.changes`.
@@ -35,6 +38,9 @@ pub struct FollowSessionsParams {
     pub session: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant: String,
+    /// At most one item in so many ms, `{"happened": n}`: so many there were since the last. 0: each item as it happens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub every_ms: u32,
 }
 
 /// `alert.feed`.
@@ -44,6 +50,9 @@ pub struct FollowAlertsParams {
     /// `budget_warning`, `loop_detected`, …
     #[serde(skip_serializing_if = "String::is_empty")]
     pub r#type: String,
+    /// At most one item in so many ms, `{"happened": n}`: so many there were since the last. 0: each item as it happens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub every_ms: u32,
 }
 
 /// `rule.changes`.
@@ -53,6 +62,20 @@ pub struct FollowRulesParams {
     /// Only subjects that begin so: `rule:`, `price:openai/`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
+    /// At most one item in so many ms, `{"happened": n}`: so many there were since the last. 0: each item as it happens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub every_ms: u32,
+}
+
+fn is_zero(ms: &u32) -> bool {
+    *ms == 0
+}
+
+/// An item of a subscription with `every_ms`: so many items there were since the one before it, those of other filters that were
+/// missed among them. For whoever reads figures anew when something happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Notified {
+    pub happened: u64,
 }
 
 /// The last item of a subscription whose reader was too slow: so many events were missed. Subscribe anew, and read what is

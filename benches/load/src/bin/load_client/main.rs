@@ -7,7 +7,8 @@
 //! ordinary requests took.
 //!
 //! With `--swap FILE` it measures instead what a swap of policies does to the requests beside it, a target at a time: FILE is
-//! a policy of that gateway's folder, written anew each second in every third window of time.
+//! a policy of that gateway's folder, written anew each second in every third window of time. With `--beside COMMAND` it is what
+//! COMMAND does that runs in every third window; it says `ready` when it has begun.
 //!
 //! With `--unchanged` it measures instead what a client that sends no header of ours takes of CPU, beside one that does: of two gateways,
 //! with and without `identity.infer`.
@@ -18,7 +19,6 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use agentledger_load::http::Connection;
@@ -26,6 +26,10 @@ use agentledger_load::process;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+mod windows;
+
+use windows::{Disturbance, SWAPPED};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -45,7 +49,7 @@ struct Plan {
     connections: u64,
     /// Streams that are open at one time where memory is measured.
     streams: u64,
-    swap: Option<PathBuf>,
+    disturbance: Option<Disturbance>,
     unchanged: bool,
     /// Lines of each request's head, `@` for its number.
     headers: String,
@@ -78,8 +82,8 @@ fn main() -> Result<(), Failure> {
     let plan = Plan::of_arguments(std::env::args().skip(1))?;
     // One thread: the machine belongs to what is measured.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match &plan.swap {
-        Some(policy) => runtime.block_on(swaps(&plan, policy)),
+    match &plan.disturbance {
+        Some(disturbance) => runtime.block_on(windows::run(&plan, disturbance)),
         None if plan.unchanged => runtime.block_on(beside(&plan)),
         None => runtime.block_on(run(&plan)),
     }
@@ -92,7 +96,7 @@ impl Plan {
             rounds: 3,
             connections: 64,
             streams: 1_000,
-            swap: None,
+            disturbance: None,
             unchanged: false,
             headers: OUR_HEADERS.to_owned(),
             requests_only: false,
@@ -100,7 +104,13 @@ impl Plan {
         };
         while let Some(argument) = arguments.next() {
             if argument == "--swap" {
-                plan.swap = Some(arguments.next().ok_or("a file is missing")?.into());
+                let file = arguments.next().ok_or("a file is missing")?;
+                plan.disturbance = Some(Disturbance::Swaps(file.into()));
+                continue;
+            }
+            if argument == "--beside" {
+                let command = arguments.next().ok_or("a command is missing")?;
+                plan.disturbance = Some(Disturbance::Command(command));
                 continue;
             }
             if argument == "--header" {
@@ -214,77 +224,6 @@ fn print_table(all: &mut [(&Target, Shown)]) {
             shown.end_mib
         );
     }
-}
-
-/// The header in which the policy that is swapped says which one it is.
-const SWAPPED: &str = "x-swapped";
-/// The gateway looks for changed files once a second.
-const SWAP_EVERY: Duration = Duration::from_secs(1);
-
-/// Writes the policy anew, whole at once.
-fn write_policy(file: &Path, number: u64) -> Result<(), Failure> {
-    let text = format!(
-        "return {{ name = 'swapped', version = '{number}', request = function()\n\
-         return header({{ name = '{SWAPPED}', value = '{number}' }}) end }}\n"
-    );
-    let fresh = file.with_extension("new");
-    std::fs::write(&fresh, text)?;
-    std::fs::rename(&fresh, file)?;
-    Ok(())
-}
-
-/// Two windows alike, which tell how much two windows alike differ here, then one with swaps; and again.
-async fn swaps(plan: &Plan, policy: &Path) -> Result<(), Failure> {
-    let window = Duration::from_secs(plan.seconds);
-    for target in &plan.targets {
-        let mut number = 1;
-        write_policy(policy, number)?;
-        requests(target, plan.connections, 2 * SWAP_EVERY, OUR_HEADERS).await?;
-        println!(
-            "| {} | requests | swaps seen | p50 µs | p99 µs | p99.9 µs |",
-            target.name
-        );
-        println!("|---|---:|---:|---:|---:|---:|");
-        let (mut quiet, mut swapped) = (Vec::new(), Vec::new());
-        for _ in 0..plan.rounds {
-            for name in ["quiet", "quiet", "swaps"] {
-                let swapping = async {
-                    if name == "swaps" {
-                        loop {
-                            number += 1;
-                            write_policy(policy, number)?;
-                            sleep(SWAP_EVERY).await;
-                        }
-                    }
-                    std::future::pending::<Result<Took, Failure>>().await
-                };
-                let took = tokio::select! {
-                    took = requests(target, plan.connections, window, OUR_HEADERS) => took?,
-                    failed = swapping => failed?,
-                };
-                let p99 = took.percentile(0.99);
-                println!(
-                    "| {name} | {} | {} | {:.0} | {p99:.0} | {:.0} |",
-                    took.latencies_us.len(),
-                    took.swaps.len().saturating_sub(1),
-                    took.percentile(0.5),
-                    took.percentile(0.999)
-                );
-                if name == "swaps" { &mut swapped } else { &mut quiet }.push(p99);
-                // The last one written is in force before the next window begins.
-                sleep(SWAP_EVERY + SWAP_EVERY / 2).await;
-            }
-        }
-        let lowest = quiet.iter().copied().fold(f64::INFINITY, f64::min);
-        let highest = quiet.iter().copied().fold(0.0, f64::max);
-        println!(
-            "\n{}: 0 failed; p99 {:.0} µs with swaps, {lowest:.0} to {highest:.0} µs (median {:.0}) without\n",
-            target.name,
-            median(&mut swapped),
-            median(&mut quiet)
-        );
-    }
-    Ok(())
 }
 
 /// CPU a request where a client's session is inferred from its own headers, where it is said by ours, and where it is not known at
