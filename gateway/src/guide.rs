@@ -79,7 +79,9 @@ impl Page {
         });
         let mut lines = lines.skip_while(|(_, line)| !starts(line));
         let (from, _) = lines.next()?;
-        let end = lines.find(|(_, line)| line.starts_with("## ")).map_or(self.text.len(), |(end, _)| end);
+        let end = lines
+            .find(|(_, line)| line.starts_with("## "))
+            .map_or(self.text.len(), |(end, _)| end);
         self.text.get(from..end)
     }
 }
@@ -109,7 +111,11 @@ mod tests {
         for (topic, _, heading) in SECTIONS {
             let text = text(topic).unwrap_or_else(|| panic!("{topic}: no section {heading:?}"));
             assert!(text.lines().next().unwrap().ends_with(heading), "{topic}: {text}");
-            assert_eq!(text.lines().filter(|line| line.starts_with("## ")).count().max(1), 1, "{topic}");
+            assert_eq!(
+                text.lines().filter(|line| line.starts_with("## ")).count().max(1),
+                1,
+                "{topic}"
+            );
         }
         let names: std::collections::BTreeSet<&str> = topics().map(|(name, _)| name).collect();
         assert_eq!(names.len(), PAGES.len() + SECTIONS.len(), "a name is there twice");

@@ -168,6 +168,13 @@ fn the_readme_stays_short() {
     }
 }
 
+#[test]
+fn the_readme_leads_to_each_page_of_the_guide() {
+    let readme = read("README.md");
+    let unlinked = pages().into_iter().skip(1).filter(|page| !readme.contains(&format!("]({page}")));
+    none(&unlinked.collect::<Vec<_>>());
+}
+
 /// Policies and price lists of `configs/` are read by tests of their own; of what is deployed, most is for other programs.
 fn is_configuration(file: &str) -> bool {
     let yaml = file.ends_with(".yaml") || file.ends_with(".yml");

@@ -20,7 +20,10 @@ pub fn run(args: &GuideArgs) -> Result<String, CliError> {
         let row = |page: &Page| format!("{:width$}  {}\n", page.name, page.title());
         let listed: String = PAGES.iter().map(row).collect();
         let sections: Vec<&str> = guide::topics().skip(PAGES.len()).map(|(name, _)| name).collect();
-        return Ok(format!("{listed}\nSections by their own names: {}\n", sections.join(", ")));
+        return Ok(format!(
+            "{listed}\nSections by their own names: {}\n",
+            sections.join(", ")
+        ));
     };
     let text = guide::text(topic).ok_or_else(|| {
         let near = nearest(guide::topics().map(|(name, _)| name), topic);
@@ -75,7 +78,11 @@ mod tests {
             assert!(listed.contains(&format!("  {}\n", page.title())), "{listed}");
             let printed = print(Some(page.name)).unwrap();
             assert_eq!(printed.lines().count(), page.text.lines().count());
-            assert!(!printed.contains(" test=") && !printed.contains(" needs="), "{}", page.name);
+            assert!(
+                !printed.contains(" test=") && !printed.contains(" needs="),
+                "{}",
+                page.name
+            );
             assert!(page.text.contains(" test=") || page.text.contains(" needs=") || printed == page.text);
         }
     }
