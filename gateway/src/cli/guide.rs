@@ -91,7 +91,7 @@ mod tests {
     fn a_page_that_is_not_there_names_one_that_may_be_meant() {
         let error = print(Some("budgts")).unwrap_err().to_string();
         assert!(error.contains("did you mean budgets?"), "{error}");
-        let error = print(Some("claude-kode")).unwrap_err().to_string();
+        let error = print(Some("claud-code")).unwrap_err().to_string();
         assert!(error.contains("did you mean claude-code?"), "{error}");
         assert!(print(Some("claude-code")).unwrap().starts_with("## Claude Code\n"));
         assert!(print(None).unwrap().contains("claude-code, claude, codex"));
