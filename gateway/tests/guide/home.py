@@ -132,6 +132,20 @@ class Home:
                 time.sleep(0.05)
         raise AssertionError(f"{command} is not ready: {process.poll()}\n{read(path)}")
 
+    def tail(self, command):
+        """Follows what is settled, and returns once it does: calls of an agent `probe` show that."""
+        _, path = self.follow(command)
+        self.shown(path, r"\bprobe\b", lambda: self.call("probe", "gpt-4o", "/v1/chat/completions", {}))
+        return path
+
+    def shown(self, path, pattern, meanwhile=lambda: None):
+        """Waits until a line fits."""
+        until = time.monotonic() + GUARD_SECS
+        while not re.search(pattern, read(path), re.M):
+            assert time.monotonic() < until, f"nothing there fits {pattern}:\n{read(path)[-500:]}"
+            meanwhile()
+            time.sleep(0.1)
+
     def call(self, agent, model, path, body):
         """A call of before, as an agent makes it."""
         headers = {"Authorization": f"Bearer {self.env['OPENAI_API_KEY']}", "Content-Type": "application/json"}
@@ -141,9 +155,8 @@ class Home:
         urllib.request.urlopen(request, timeout=GUARD_SECS).read()
 
     def stop(self):
-        """Ends what goes on, as Ctrl-C does. What followers had to say, by their commands."""
-        said = {}
-        for command, process, path in reversed(self.following):
+        """Ends what goes on, as Ctrl-C does."""
+        for _, process, _ in reversed(self.following):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
                 try:
@@ -151,9 +164,7 @@ class Home:
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-            said[command] = read(path)
         self.following = []
-        return said
 
     def remove(self):
         self.stop()
