@@ -68,6 +68,8 @@ fn the_pages_files_are_there_packed_once_and_kept_by_their_tag() {
     }
     let guide = gateway.client.get("/assets/guide/budgets.md");
     assert!(guide.text().starts_with("# "), "{}", guide.text());
+    let section = gateway.client.get("/assets/guide/claude-code.md").text();
+    assert!(section.starts_with("## Claude Code"), "{section}");
     for none in [
         "/assets/budgets",
         "/assets/guide/app.js",

@@ -98,7 +98,7 @@ export function Mcp() {
           !list.length && (
             <Empty
               title="No tool was called."
-              line="agentledger mcp-wrap --print-config"
+              line="agentledger mcp-wrap --server files --print-config claude-code -- npx -y @modelcontextprotocol/server-filesystem ."
               guide="How tools come into the books"
               topic="mcp">
               Servers stand here with what their tools cost.
