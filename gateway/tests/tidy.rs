@@ -171,7 +171,10 @@ fn the_readme_stays_short() {
 #[test]
 fn the_readme_leads_to_each_page_of_the_guide() {
     let readme = read("README.md");
-    let unlinked = pages().into_iter().skip(1).filter(|page| !readme.contains(&format!("]({page}")));
+    let unlinked = pages()
+        .into_iter()
+        .skip(1)
+        .filter(|page| !readme.contains(&format!("]({page}")));
     none(&unlinked.collect::<Vec<_>>());
 }
 

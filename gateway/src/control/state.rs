@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::alerting::Dispatch;
 use crate::config::Config;
+use crate::control::access::IssuedTokens;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
 use crate::control::wire::{
@@ -39,6 +40,8 @@ pub struct ControlState {
     pub corrections: Mutex<()>,
     /// Replays that run, and the latest results.
     pub replays: Arc<Jobs>,
+    /// Tokens that were given out since the start.
+    pub issued_tokens: IssuedTokens,
 }
 
 impl ControlState {

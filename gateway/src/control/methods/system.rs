@@ -14,7 +14,7 @@ use crate::control::error::RpcError;
 use crate::control::ledger_view::now_ms;
 use crate::control::methods::clock;
 use crate::control::rpc::call::{Call, Role};
-use crate::control::rpc::params::Nothing;
+use crate::control::rpc::params::{Nothing, parse_last};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::{ControlState, PluginInfo};
 use crate::control::wire;
@@ -22,6 +22,9 @@ use crate::telemetry::alerts::{NumberedAlert, Severity};
 
 /// What is shown in place of a whole key.
 const REDACTED: &str = "***";
+/// How long a token lasts that is given out.
+const TOKEN_LASTS: &str = "12h";
+const TOKEN_LASTS_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Folders within folders of the store.
 const DEPTH_MAX: usize = 4;
 /// How long an alert asks for a person.
@@ -47,6 +50,16 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{}"#,
         ),
         whoami,
+    )?;
+    table.add(
+        Method::new(
+            "system.token",
+            Role::Admin,
+            Scope::Whole,
+            "A token for a while, for whoever opens the dashboard. It ends with the gateway, its time, and the token that it was got by.",
+            r#"{"role": "read", "lasts": "12h"}"#,
+        ),
+        token,
     )?;
     table.add(
         Method::new(
@@ -156,6 +169,37 @@ fn open_matters(state: &ControlState, call: &Call) -> Result<(u64, u64), RpcErro
         is_recent && alert.severity != Severity::Info && call.caller.sees(&alert.tenant)
     };
     Ok((active as u64, recent.iter().filter(is_open).count() as u64))
+}
+
+fn token(state: &ControlState, call: &Call, asked: wire::TokenParams) -> Result<wire::TokenResult, RpcError> {
+    let (role, word) = match asked.role.as_str() {
+        "" | "read" => (Role::Read, "read"),
+        "operate" => (Role::Operate, "operate"),
+        "admin" => (Role::Admin, "admin"),
+        _ => return Err(RpcError::InvalidParams("role: read, operate or admin".to_owned())),
+    };
+    let lasts = if asked.lasts.is_empty() {
+        TOKEN_LASTS
+    } else {
+        &asked.lasts
+    };
+    let lasts =
+        parse_last(lasts).map_err(|_| RpcError::InvalidParams("lasts: a time such as 90m or 12h".to_owned()))?;
+    if lasts.is_zero() || lasts > TOKEN_LASTS_MAX {
+        return Err(RpcError::InvalidParams("lasts: at most 7d".to_owned()));
+    }
+    // Of a gateway that runs: nobody else lets anybody in.
+    let now_ms = state.ledger.live()?.now_ms();
+    let expires_ms = now_ms.saturating_add(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX));
+    let token = blake3::Hash::from_bytes(rand::random()).to_hex().to_string();
+    state.issued_tokens.keep(&token, &call.caller, role, expires_ms);
+    let (by, expires) = (&call.caller, rfc3339_ms(expires_ms));
+    tracing::info!(role = word, by = %by.name, peer = %by.peer, %expires, "a token was given out");
+    Ok(wire::TokenResult {
+        token,
+        role: word.to_owned(),
+        expires,
+    })
 }
 
 fn whoami(state: &ControlState, call: &Call, _: Nothing) -> Result<wire::WhoAmI, RpcError> {

@@ -153,9 +153,7 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 async fn guide_page(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let page = name
-        .strip_suffix(".md")
-        .filter(|name| guide::text(name).is_some());
+    let page = name.strip_suffix(".md").filter(|name| guide::text(name).is_some());
     send(page.and_then(File::named), &headers)
 }
 

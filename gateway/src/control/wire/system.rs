@@ -123,6 +123,26 @@ pub struct WhoAmI {
     pub expires: Option<String>,
 }
 
+/// `system.token`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenParams {
+    /// `read` (the default), `operate` or `admin`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// How long it opens anything: `90m`, `12h` (the default), at most `7d`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub lasts: String,
+}
+
+/// Result of `system.token`. The token is nowhere else: not in the audit, nor on disk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenResult {
+    pub token: String,
+    pub role: String,
+    pub expires: String,
+}
+
 /// Result of `system.backups`: the archives that the schedule keeps, and the last backup that failed, the latest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backups {
