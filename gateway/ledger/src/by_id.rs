@@ -7,10 +7,10 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::entry::Entry;
-use crate::event::{Event, HELD_WITHIN_MS, Held, HoldId, IMPORTED};
+use crate::event::{Event, HELD_WITHIN_MS, Held, HoldId};
 use crate::import_places::ImportPlace;
 use crate::journal::reader::ReadError;
-use crate::query::{find_imported, open_before, read_since};
+use crate::query::{open_before, read_since};
 use crate::store::Stores;
 
 /// What the journal knows of an exchange.
@@ -64,10 +64,19 @@ pub(crate) fn find(
     if found != Found::Nothing || placed_at.is_some() {
         return Ok(found);
     }
-    let imported = find_imported(stores, places, id, until)?;
-    Ok(imported.map_or(Found::Nothing, |imported| {
-        let mut entry = imported.settled.entry(&imported.held.facts);
-        entry.source = Some(IMPORTED.into());
-        Found::Entry(Box::new(entry))
-    }))
+    for place in places {
+        read_since(stores, place.at_ms, until, |placed| {
+            if placed.sequence > place.last_sequence {
+                return ControlFlow::Break(());
+            }
+            if let Event::Imported(imported) = &placed.event
+                && let Some(entry) = imported.entries.iter().find(|entry| entry.facts.id == id)
+            {
+                found = Found::Entry(Box::new(entry.entry(&imported.source)));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(found)
 }
