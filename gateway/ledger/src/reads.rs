@@ -72,7 +72,12 @@ impl Ledger {
         expect: Option<Hash>,
         watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Option<Report>, LedgerError> {
-        Ok(verify::walk_watched(self.stores(), expect, self.head().sequence, watch)?)
+        Ok(verify::walk_watched(
+            self.stores(),
+            expect,
+            self.head().sequence,
+            watch,
+        )?)
     }
 }
 

@@ -66,8 +66,11 @@ impl Walk<'_> {
         self.count()?;
         match placed.event {
             Event::Opening(opening) if is_first => {
-                let open: Vec<_> = open_before(&opening).filter(|(_, held)| self.wants(&held.facts)).collect();
-                self.open.extend(open);
+                for (hold, held) in open_before(&opening) {
+                    if self.wants(&held.facts) {
+                        self.open.insert(hold, held);
+                    }
+                }
             }
             Event::Held(held) if self.wants(&held.facts) => {
                 self.open.insert(HoldId(placed.sequence), held);
@@ -116,10 +119,12 @@ pub(crate) fn read(
         if walk.rows.is_cut {
             break;
         }
-        read_since(stores, place.at_ms, until, |placed| match placed.sequence > place.last_sequence {
-            true => ControlFlow::Break(()),
-            false if placed.sequence < place.first_sequence => ControlFlow::Continue(()),
-            false => walk.import(&placed),
+        read_since(stores, place.at_ms, until, |placed| {
+            match placed.sequence > place.last_sequence {
+                true => ControlFlow::Break(()),
+                false if placed.sequence < place.first_sequence => ControlFlow::Continue(()),
+                false => walk.import(&placed),
+            }
         })?;
     }
     Ok(walk.rows)

@@ -8,10 +8,8 @@ use agentledger_ledger::{Entry, Kind, Name, Part, Usage, Usd};
 use crate::config::Config;
 use crate::control::state::ControlState;
 use crate::control::wire::CostLine;
-use crate::price::{PriceBook, Quote, Row};
-
-/// As entries of tool calls name their operation.
-const TOOL: &str = "tool";
+use crate::policy::TOOL_OPERATION;
+use crate::price::{Billed, PriceBook, Quote, Row};
 
 /// The prices in force, as providers have them.
 pub(in crate::control) struct EntryPrices {
@@ -30,7 +28,7 @@ impl EntryPrices {
     }
 
     fn new(book: PriceBook, config: &Config) -> EntryPrices {
-        let of = |provider: &crate::config::ProviderConfig| {
+        let of = |provider: &crate::config::Provider| {
             let row = Row::stated(Name::from(provider.name.as_str()), &provider.unpriced);
             (provider.name.clone(), (provider.book.clone(), row))
         };
@@ -134,7 +132,7 @@ fn last(entry: &Entry, rest: Usd, is_rounding: bool) -> CostLine {
         _ if entry.source.is_some() => "imported",
         _ if is_rounding => "rounding",
         end if end.estimate_reason.is_some() => "estimated",
-        end if end.price.is_none() && &*entry.facts.operation == TOOL => "plugin",
+        end if end.price.is_none() && &*entry.facts.operation == TOOL_OPERATION => "plugin",
         _ => "other_prices",
     };
     CostLine {
@@ -162,7 +160,7 @@ fn is_rounding(rest: Usd, lines: usize) -> bool {
 }
 
 fn priced(quote: &Quote<'_>, usage: &Usage, reasoning: u64, tier: Option<&str>) -> Vec<CostLine> {
-    let of = |item: crate::price::Billed| CostLine {
+    let of = |item: Billed| CostLine {
         kind: item.name.to_owned(),
         count: Some(item.units),
         price: Some(match item.kind.is_tokens() {

@@ -10,7 +10,7 @@
 //! | [`feeds`] | what subscribers are sent, and a follower of it for the CLI |
 //! | [`rest`] | the paths of the original, over the same methods |
 //! | [`wire`], `rows` | parameters and results, which the CLI reads too |
-//! | [`state`], `ledger_view`, `key_names`, `error` | what all of it answers from, and why it does not |
+//! | [`state`], `ledger_view`, `key_names`, `made_of`, `verifications`, `error` | what all of it answers from, and why it does not |
 //!
 //! Where no gateway runs, the CLI calls the same methods in its own process.
 
@@ -21,6 +21,7 @@ mod feeds;
 mod key_names;
 mod ledger_view;
 mod listen;
+mod made_of;
 pub mod methods;
 mod rest;
 mod rows;
@@ -28,6 +29,7 @@ mod rpc;
 mod sources;
 mod state;
 mod transport;
+mod verifications;
 pub mod wire;
 
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub use rpc::params::{LastError, parse_last};
 pub use rpc::table::Module;
 pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
 pub use transport::page;
+pub use verifications::Verifications;
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.

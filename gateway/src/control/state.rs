@@ -11,6 +11,7 @@ use crate::alerting::Dispatch;
 use crate::config::Config;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
+use crate::control::verifications::Verifications;
 use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult};
 use crate::plugin::Route;
 use crate::price::PriceBook;
@@ -35,6 +36,8 @@ pub struct ControlState {
     pub corrections: Mutex<()>,
     /// Replays that run, and the latest results.
     pub replays: Arc<Jobs>,
+    /// The walk over the journal that runs, or the latest.
+    pub verifications: Arc<Verifications>,
 }
 
 impl ControlState {

@@ -440,5 +440,6 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         requests: Default::default(),
         corrections: Default::default(),
         replays: Default::default(),
+        verifications: Default::default(),
     })
 }

@@ -84,6 +84,7 @@ fn open(
         requests: Mutex::default(),
         corrections: Mutex::default(),
         replays: Default::default(),
+        verifications: Default::default(),
     }))
 }
 

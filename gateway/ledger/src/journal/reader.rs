@@ -227,7 +227,11 @@ impl MonthReader<'_> {
 
     /// The last `limit` events before the one with the sequence `before`, in their order, each with the hash of its chunk.
     pub fn latest(&self, before: u64, limit: usize) -> Result<Vec<(Placed, Hash)>, ReadError> {
-        let last = self.store.last()?.map(|(key, value)| last_of(&key, &value)).unwrap_or_default();
+        let last = self
+            .store
+            .last()?
+            .map(|(key, value)| last_of(&key, &value))
+            .unwrap_or_default();
         let before = before.min(last.saturating_add(1));
         let Some(at_ms) = self.time_of(before.saturating_sub(1))? else {
             return Ok(Vec::new());

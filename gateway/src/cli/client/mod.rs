@@ -296,6 +296,7 @@ fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientErro
         requests: Default::default(),
         corrections: Default::default(),
         replays: Default::default(),
+        verifications: Default::default(),
     };
     control::methods::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
 }

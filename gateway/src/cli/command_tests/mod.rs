@@ -71,6 +71,7 @@ impl Books {
             requests: Default::default(),
             corrections: Default::default(),
             replays: Default::default(),
+            verifications: Default::default(),
         };
         control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
     }
