@@ -92,8 +92,10 @@ impl Walk<'_> {
     fn import(&mut self, placed: &Placed) -> ControlFlow<()> {
         self.count()?;
         if let Event::Imported(imported) = &placed.event {
-            for entry in imported.entries.iter().filter(|entry| self.wants(&entry.facts)) {
-                self.rows.entries.push(entry.entry(&imported.source));
+            for entry in &imported.entries {
+                if self.wants(&entry.facts) {
+                    self.rows.entries.push(entry.entry(&imported.source));
+                }
             }
         }
         ControlFlow::Continue(())
