@@ -172,7 +172,7 @@ impl<'a> Tree<'a> {
         for child in below {
             self.sessions_below += 1;
             let branch = self.branch(child, level + 1);
-            add(&mut sums, &branch.sums);
+            with(&mut sums, &branch.sums);
             steps.push(TreeStep {
                 kind: "session".to_owned(),
                 label: child.id.to_string(),
@@ -198,7 +198,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn add(sums: &mut TreeSums, more: &TreeSums) {
+fn with(sums: &mut TreeSums, more: &TreeSums) {
     sums.calls = sums.calls.saturating_add(more.calls);
     sums.cost_usd = sums.cost_usd.saturating_add(more.cost_usd);
     sums.usage = sums.usage.sum(&more.usage);
