@@ -1,9 +1,11 @@
 //! Single things of the ledger as an operator looks at them: a session step by step, what a call is made of, the journal's months and
 //! latest events, and a walk over it beside the work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use agentledger_ledger::{ManualClock, Usd};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
@@ -58,14 +60,22 @@ fn entries(gateway: &Gateway) -> Vec<Value> {
 
 /// USD as nano-dollars: sums must be exact.
 fn nanos(usd: &Value) -> i64 {
-    usd.as_str().unwrap().parse::<agentledger_ledger::Usd>().unwrap().nanos()
+    usd.as_str().unwrap().parse::<Usd>().unwrap().nanos()
 }
 
 #[test]
 fn a_run_is_shown_step_by_step_with_what_it_started() {
     let gateway = Setup::new(&cached()).policy("no-o1", NO_REASONING).start();
-    let run = [("X-Agent-Session", "run-1"), ("X-Agent-Id", "coder"), ("X-Agent-Task", "plan")];
-    let child = [("X-Agent-Session", "sub-1"), ("X-Agent-Parent", "run-1"), ("X-Agent-Task", "look")];
+    let run = [
+        ("X-Agent-Session", "run-1"),
+        ("X-Agent-Id", "coder"),
+        ("X-Agent-Task", "plan"),
+    ];
+    let child = [
+        ("X-Agent-Session", "sub-1"),
+        ("X-Agent-Parent", "run-1"),
+        ("X-Agent-Task", "look"),
+    ];
     let grandchild = [("X-Agent-Session", "sub-2"), ("X-Agent-Parent", "sub-1")];
     for _ in 0..5 {
         assert_eq!(ask(&gateway, &run).status, 200);
@@ -77,25 +87,51 @@ fn a_run_is_shown_step_by_step_with_what_it_started() {
 
     let tree = call(&gateway, "session.tree", &json!({"id": "run-1"}))["result"].clone();
     let sums = &tree["sums"];
-    assert_eq!((&sums["calls"], &sums["cost_usd"]), (&json!(7), &json!("0.001925")), "{tree}");
+    assert_eq!(
+        (&sums["calls"], &sums["cost_usd"]),
+        (&json!(7), &json!("0.001925")),
+        "{tree}"
+    );
     assert_eq!((&sums["saved_usd"], &sums["refused"]), (&json!("0.000525"), &json!(1)));
-    assert_eq!((&sums["usage"]["cache_read"], &sums["usage"]["output"]), (&json!(420), &json!(70)));
-    assert_eq!((&tree["subagents"], &tree["shown"], &tree["cut"]), (&json!(2), &json!(7), &json!(false)));
+    assert_eq!(
+        (&sums["usage"]["cache_read"], &sums["usage"]["output"]),
+        (&json!(420), &json!(70))
+    );
+    assert_eq!(
+        (&tree["subagents"], &tree["shown"], &tree["cut"]),
+        (&json!(2), &json!(7), &json!(false))
+    );
     let steps = tree["steps"].as_array().unwrap();
     let kinds: Vec<(&str, u64)> = steps
         .iter()
         .map(|step| (step["kind"].as_str().unwrap(), step["calls"].as_u64().unwrap()))
         .collect();
     // Five times the same: three by themselves, then the rest.
-    assert_eq!(kinds, [("call", 1), ("call", 1), ("call", 1), ("call", 2), ("session", 2), ("refused", 1)]);
+    assert_eq!(
+        kinds,
+        [
+            ("call", 1),
+            ("call", 1),
+            ("call", 1),
+            ("call", 2),
+            ("session", 2),
+            ("refused", 1)
+        ]
+    );
     assert_eq!((&steps[0]["label"], &steps[0]["same"]), (&json!("plan"), &json!(5)));
     assert_eq!(steps[5]["code"], "model_not_allowed");
     let below = &steps[4];
-    assert_eq!((&below["session"]["id"], &below["sums"]["cost_usd"]), (&json!("sub-1"), &json!("0.00055")));
+    assert_eq!(
+        (&below["session"]["id"], &below["sums"]["cost_usd"]),
+        (&json!("sub-1"), &json!("0.00055"))
+    );
     assert_eq!(below["steps"][0]["label"], "look");
     assert_eq!(below["steps"][1]["session"]["id"], "sub-2");
     let beginning = call(&gateway, "session.tree", &json!({"id": "sub-1"}))["result"].clone();
-    assert_eq!((&beginning["sums"]["calls"], &beginning["subagents"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&beginning["sums"]["calls"], &beginning["subagents"]),
+        (&json!(2), &json!(1))
+    );
     let unknown = call(&gateway, "session.tree", &json!({"id": "nobody"}));
     assert_eq!(unknown["error"]["data"]["code"], "not_found");
 }
@@ -108,7 +144,11 @@ fn sessions_that_name_each_other_as_parents_are_a_tree_all_the_same() {
     }
     for (id, calls, below) in [("s1", 2, 1), ("s2", 2, 1), ("s3", 1, 0)] {
         let tree = call(&gateway, "session.tree", &json!({ "id": id }))["result"].clone();
-        assert_eq!((&tree["sums"]["calls"], &tree["subagents"]), (&json!(calls), &json!(below)), "{id}");
+        assert_eq!(
+            (&tree["sums"]["calls"], &tree["subagents"]),
+            (&json!(calls), &json!(below)),
+            "{id}"
+        );
     }
 }
 
@@ -122,7 +162,9 @@ fn sessions_are_listed_by_cost_calls_and_start() {
     let listed = |sort: &str| -> Vec<String> {
         let found = call(&gateway, "session.list", &json!({"sort": sort, "limit": 2}))["result"]["sessions"].clone();
         let names = found.as_array().unwrap().iter();
-        names.map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+        names
+            .map(|session| session["id"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(listed(""), ["first-of-two", "last"]);
     assert_eq!(listed("last"), ["first-of-two", "last"]);
@@ -153,16 +195,27 @@ fn a_call_is_explained_kind_by_kind_to_the_last_nano_dollar() {
 
 #[test]
 fn what_no_price_explains_is_the_last_line() {
-    let gateway = Gateway::to(&Upstream::always(Script::json(200, r#"{"id":"c","model":"gpt-4o","choices":[]}"#)));
+    let gateway = Gateway::to(&Upstream::always(Script::json(
+        200,
+        r#"{"id":"c","model":"gpt-4o","choices":[]}"#,
+    )));
     ask(&gateway, &[]);
     let entry = entries(&gateway).remove(0);
     assert_eq!(entry["estimated"], true, "{entry}");
     let made = call(&gateway, "ledger.explain", &json!({"id": entry["id"]}))["result"].clone();
     let lines = made["lines"].as_array().unwrap();
-    let sum: i64 = lines.iter().filter(|line| !line["usd"].is_null()).map(|line| nanos(&line["usd"])).sum();
+    let sum: i64 = lines
+        .iter()
+        .filter(|line| !line["usd"].is_null())
+        .map(|line| nanos(&line["usd"]))
+        .sum();
     assert_eq!(sum, nanos(&entry["cost_usd"]), "{made}");
     let last = lines.last().unwrap();
-    assert_eq!((&last["kind"], &last["why"]), (&json!("estimated"), &entry["estimate_reason"]), "{made}");
+    assert_eq!(
+        (&last["kind"], &last["why"]),
+        (&json!("estimated"), &entry["estimate_reason"]),
+        "{made}"
+    );
 }
 
 #[test]
@@ -172,19 +225,37 @@ fn another_tenants_call_is_as_unknown_as_one_that_never_was() {
         ask_for(&gateway, key, "gpt-4o", &[("X-Agent-Session", "shared")]);
     }
     let all = rpc(&gateway, OWNER, "ledger.query", &json!({}))["result"]["entries"].clone();
-    let of = |tenant: &str| all.as_array().unwrap().iter().find(|entry| entry["tenant"] == tenant).unwrap()["id"].clone();
+    let of = |tenant: &str| {
+        all.as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["tenant"] == tenant)
+            .unwrap()["id"]
+            .clone()
+    };
     let explained = |token: &str, id: &Value| rpc(&gateway, token, "ledger.explain", &json!({ "id": id }));
     assert_eq!(explained(ALPHA, &of("alpha"))["result"]["entry"]["tenant"], "alpha");
-    let (other, never) = (explained(ALPHA, &of("bravo")), explained(ALPHA, &json!("01J0000000000000000000000A")));
+    let (other, never) = (
+        explained(ALPHA, &of("bravo")),
+        explained(ALPHA, &json!("01J0000000000000000000000A")),
+    );
     assert_eq!(other["error"]["data"], never["error"]["data"]);
     assert_eq!(other["error"]["data"]["code"], "not_found");
     let (own, both) = (
         rpc(&gateway, ALPHA, "session.tree", &json!({"id": "shared"})),
         rpc(&gateway, OWNER, "session.tree", &json!({"id": "shared"})),
     );
-    assert_eq!((&own["result"]["sums"]["calls"], &own["result"]["shown"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&own["result"]["sums"]["calls"], &own["result"]["shown"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(both["error"]["code"], -32602, "it is to say whose: {both}");
-    for whole in ["ledger.months", "ledger.journal", "ledger.verify_start", "ledger.verify_status"] {
+    for whole in [
+        "ledger.months",
+        "ledger.journal",
+        "ledger.verify_start",
+        "ledger.verify_status",
+    ] {
         let refused = rpc(&gateway, ALPHA, whole, &json!({}));
         assert_eq!(refused["error"]["data"]["code"], "other_tenant", "{whole}");
     }
@@ -212,8 +283,15 @@ fn the_journal_is_read_from_its_end_page_by_page_without_a_gap() {
     let months = call(&gateway, "ledger.months", &json!({}))["result"]["months"].clone();
     let (sequence, hash) = months[0]["head"].as_str().unwrap().split_once(':').unwrap();
     let sequence: u64 = sequence.parse().unwrap();
-    assert_eq!((&months[0]["events"], &months[0]["state"]), (&json!(sequence), &json!("open")), "{months}");
-    assert_eq!((&months[0]["entries"], &months[0]["spent_usd"]), (&json!(6), &json!("0.00165")));
+    assert_eq!(
+        (&months[0]["events"], &months[0]["state"]),
+        (&json!(sequence), &json!("open")),
+        "{months}"
+    );
+    assert_eq!(
+        (&months[0]["entries"], &months[0]["spent_usd"]),
+        (&json!(6), &json!("0.00165"))
+    );
     let sequences: Vec<u64> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, (1..=sequence).rev().collect::<Vec<_>>());
     assert_eq!(events[0]["hash"], hash);
@@ -240,12 +318,54 @@ fn a_walk_over_the_journal_goes_on_beside_the_work_and_is_noted() {
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    assert_eq!((&ended["state"], &ended["result"]["ok"]), (&json!("done"), &json!(true)), "{ended}");
-    assert_eq!((&ended["events"], &ended["result"]["entries"]), (&ended["events_in_all"], &json!(1)));
+    assert_eq!(
+        (&ended["state"], &ended["result"]["ok"]),
+        (&json!("done"), &json!(true)),
+        "{ended}"
+    );
+    assert_eq!(
+        (&ended["events"], &ended["result"]["entries"]),
+        (&ended["events_in_all"], &json!(1))
+    );
     let dir = gateway.stop();
     let gateway = Setup::new(&cached()).in_dir(&dir).start();
     let months = call(&gateway, "ledger.months", &json!({}))["result"]["months"].clone();
     assert_eq!(months[0]["verified"], ended["ended"], "it outlives a restart: {months}");
     let unknown = call(&gateway, "ledger.verify_status", &json!({ "job": job }));
     assert_eq!(unknown["error"]["data"]["code"], "not_found");
+}
+
+#[test]
+fn months_close_and_what_stands_in_the_last_one_is_found_from_the_next() {
+    // 2026-11-30T23:59:00Z.
+    let clock = Arc::new(ManualClock::new(1_796_083_140_000));
+    let gateway = Setup::new(&cached()).clock(Arc::clone(&clock) as _).start();
+    let run = [("X-Agent-Session", "s1")];
+    ask(&gateway, &run);
+    clock.advance_ms(120_000);
+    ask(&gateway, &run);
+    let months = call(&gateway, "ledger.months", &json!({}))["result"]["months"].clone();
+    let named: Vec<&str> = months
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|month| month["month"].as_str().unwrap())
+        .collect();
+    assert_eq!(named, ["2026-12", "2026-11"], "{months}");
+    assert_eq!(
+        (&months[1]["state"], &months[1]["closed"]),
+        (&json!("closed"), &json!("2026-12-01T00:01:00.000Z"))
+    );
+    assert_eq!((&months[0]["entries"], &months[1]["entries"]), (&json!(1), &json!(1)));
+    let page = call(&gateway, "ledger.journal", &json!({"limit": 200}))["result"].clone();
+    let events = page["events"].as_array().unwrap();
+    let in_all = months[0]["events"].as_u64().unwrap() + months[1]["events"].as_u64().unwrap();
+    let sequences: Vec<u64> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (1..=in_all).rev().collect::<Vec<_>>());
+    let tree = call(&gateway, "session.tree", &json!({"id": "s1"}))["result"].clone();
+    assert_eq!(
+        (&tree["shown"], &tree["sums"]["cost_usd"]),
+        (&json!(2), &json!("0.00055")),
+        "{tree}"
+    );
 }

@@ -44,7 +44,6 @@ pub use rpc::params::{LastError, parse_last};
 pub use rpc::table::Module;
 pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
 pub use transport::page;
-pub use verifications::Verifications;
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on
 /// threads of its own until the handle is stopped or dropped.
