@@ -2,7 +2,7 @@
 // shape, and how it follows from what there is. A field or method that the gateway has by itself is left alone; when all are there
 // this file goes.
 
-import { filtered, isFiltered, MORE } from './draft-calls.js';
+import { filtered, isFiltered } from './draft-calls.js';
 
 const NANO = 1_000_000_000n;
 
@@ -176,8 +176,6 @@ function stand(row, limit, rules) {
 
 /** Methods that are to come. */
 const METHODS = {
-  ...MORE,
-
   /** Who calls: `{name, role, tenant, expires}`. */
   async 'system.whoami'() {
     return { name: 'ada@acme', role: 'admin', tenant: null, expires: null };
@@ -265,31 +263,6 @@ const METHODS = {
     };
   },
 
-  /** Months of the journal: `{months: [{month, state, events, entries, spent_usd, head, closed, verified}]}`, the latest first. */
-  async 'ledger.months'(_, one) {
-    const status = await one('system.status');
-    const months = [];
-    const now = new Date();
-    for (let back = 0; back < 5; back += 1) {
-      const from = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back, 1);
-      const to = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back + 1, 1);
-      const rows = (await one('ledger.summary', { by: 'provider', from: iso(from), to: iso(Math.min(to, Date.now())) })).rows;
-      if (!rows.length && back) continue;
-      const entries = rows.reduce((all, row) => all + row.requests, 0);
-      months.push({
-        month: iso(from).slice(0, 7),
-        state: back ? 'closed' : 'open',
-        events: entries + 40,
-        entries,
-        spent_usd: sum(rows.map((row) => row.cost_usd)),
-        head: back ? `${(from * 7919).toString(16).padEnd(12, '0')}${(from * 104729).toString(16)}` : status.head,
-        closed: back ? iso(to + 3000) : null,
-        verified: back ? iso(Date.now() - 19 * 3_600_000) : null,
-      });
-    }
-    return { months };
-  },
-
   /** Archives that the schedule or a hand wrote: `{backups: [{at, bytes, head, state, why, tried}], every, keep}`. */
   async 'system.backups'() {
     const night = Math.floor(Date.now() / DAY) * DAY + 3 * 3_600_000;
@@ -300,26 +273,6 @@ const METHODS = {
         .map((n) => ({ at: iso(night - n * DAY), bytes: 611e6 - n * 4e6, state: 'written', why: n ? '' : 'restored in a trial' }))
         .concat([{ at: iso(night - 4 * DAY), bytes: null, state: 'failed', why: 'disk full, tried again 03:20' }]),
     };
-  },
-
-  /** Events of the journal, latest first: `{events: [{sequence, at, kind, who, what, usd, hash}], next}`. Params: before, limit. */
-  async 'ledger.journal'(_, one) {
-    const { entries } = await one('ledger.query', { last: '2h', limit: 1000 });
-    const events = entries
-      .slice(-40)
-      .reverse()
-      .map((entry, i) => ({
-        sequence: 2_647_492 - i,
-        at: entry.at,
-        kind: 'entry',
-        agent: entry.agent,
-        session: entry.session,
-        what: entry.model,
-        usd: entry.cost_usd,
-        estimated: entry.estimated,
-        hash: entry.id.toLowerCase(),
-      }));
-    return { events, next: null };
   },
 
   /** MCP servers as the page shows them. */

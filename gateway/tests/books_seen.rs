@@ -1,14 +1,16 @@
 //! Single things of the ledger as an operator looks at them: a session step by step, what a call is made of, the journal's months and
 //! latest events, and a walk over it beside the work.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentledger_ledger::{ManualClock, Usd};
+use agentledger_ledger::{ManualClock, SessionRowsQuery, Usd};
 use serde_json::{Value, json};
 
 use crate::harness::client::Reply;
+use crate::harness::upstream::Step;
 use crate::harness::{Gateway, Script, Setup, Upstream};
 use crate::rpc::rpc;
 use crate::sessions::call;
@@ -193,8 +195,54 @@ fn a_call_is_explained_kind_by_kind_to_the_last_nano_dollar() {
     );
 }
 
+fn sums_to_its_cost(made: &Value) {
+    let lines = made["lines"].as_array().unwrap();
+    let priced = lines.iter().filter(|line| !line["usd"].is_null());
+    let sum: i64 = priced.map(|line| nanos(&line["usd"])).sum();
+    assert_eq!(sum, nanos(&made["entry"]["cost_usd"]), "{made}");
+}
+
 #[test]
-fn what_no_price_explains_is_the_last_line() {
+fn prices_that_changed_since_are_not_shown_as_those_of_then() {
+    let book = |input: u32| {
+        format!(
+            "provider: openai\nmodels:\n- id: gpt-4o\n  prices: {{always: {{standard: {{input: {input}, output: 20}}}}}}\n"
+        )
+    };
+    let upstream = cached();
+    let gateway = Setup::new(&upstream).prices(&book(4)).start();
+    ask(&gateway, &[("X-Agent-Session", "s1")]);
+    let entry = entries(&gateway).remove(0);
+    let explained = |gateway: &Gateway| call(gateway, "ledger.explain", &json!({"id": entry["id"]}))["result"].clone();
+    let saved =
+        |gateway: &Gateway| call(gateway, "session.tree", &json!({"id": "s1"}))["result"]["sums"]["saved_usd"].clone();
+    let then = explained(&gateway);
+    assert_eq!(then["lines"][0]["price"], "$4/M", "{then}");
+    assert_eq!(
+        saved(&gateway),
+        "0",
+        "the book has no price of the cache, which costs as much as fresh input"
+    );
+    sums_to_its_cost(&then);
+    let dir = gateway.stop();
+    let gateway = Setup::new(&upstream).prices(&book(5)).in_dir(&dir).start();
+    let now = explained(&gateway);
+    let (first, last) = (&now["lines"][0], now["lines"].as_array().unwrap().last().unwrap());
+    assert_eq!(
+        (&first["count"], &first["price"], &first["usd"]),
+        (&json!(40), &Value::Null, &Value::Null),
+        "{now}"
+    );
+    assert_eq!(
+        (&last["kind"], &last["usd"]),
+        (&json!("other_prices"), &entry["cost_usd"]),
+        "{now}"
+    );
+    assert_eq!(saved(&gateway), Value::Null, "what it saved is not known any more");
+}
+
+#[test]
+fn a_guessed_answer_is_explained_too_and_the_lines_sum_to_its_cost() {
     let gateway = Gateway::to(&Upstream::always(Script::json(
         200,
         r#"{"id":"c","model":"gpt-4o","choices":[]}"#,
@@ -202,20 +250,7 @@ fn what_no_price_explains_is_the_last_line() {
     ask(&gateway, &[]);
     let entry = entries(&gateway).remove(0);
     assert_eq!(entry["estimated"], true, "{entry}");
-    let made = call(&gateway, "ledger.explain", &json!({"id": entry["id"]}))["result"].clone();
-    let lines = made["lines"].as_array().unwrap();
-    let sum: i64 = lines
-        .iter()
-        .filter(|line| !line["usd"].is_null())
-        .map(|line| nanos(&line["usd"]))
-        .sum();
-    assert_eq!(sum, nanos(&entry["cost_usd"]), "{made}");
-    let last = lines.last().unwrap();
-    assert_eq!(
-        (&last["kind"], &last["why"]),
-        (&json!("estimated"), &entry["estimate_reason"]),
-        "{made}"
-    );
+    sums_to_its_cost(&call(&gateway, "ledger.explain", &json!({"id": entry["id"]}))["result"]);
 }
 
 #[test]
@@ -368,4 +403,61 @@ fn months_close_and_what_stands_in_the_last_one_is_found_from_the_next() {
         (&json!(2), &json!("0.00055")),
         "{tree}"
     );
+}
+
+#[test]
+fn what_is_read_for_a_session_is_bounded_and_says_so() {
+    let gateway = Gateway::to(&cached());
+    for _ in 0..4 {
+        ask(&gateway, &[("X-Agent-Session", "s1")]);
+        ask(&gateway, &[("X-Agent-Session", "others")]);
+    }
+    assert_eq!(gateway.entries_of(8).len(), 8);
+    let ledger = &gateway.launched().gateway().ledger;
+    let rows = |entries_max: usize, events_max: usize| {
+        let query = SessionRowsQuery {
+            tenant: "".into(),
+            sessions: HashSet::from(["s1".into()]),
+            from_ms: 0,
+            to_ms: i64::MAX,
+            entries_max,
+            events_max,
+        };
+        let rows = ledger.session_rows(&query).unwrap();
+        assert!(rows.entries.iter().all(|entry| &*entry.facts.session == "s1"));
+        (rows.entries.len(), rows.is_cut)
+    };
+    assert_eq!(rows(100, 1_000), (4, false));
+    assert_eq!(rows(2, 1_000), (2, true), "so many entries");
+    let (found, is_cut) = rows(100, 6);
+    assert!(found < 4 && is_cut, "so many events, others' among them");
+}
+
+#[test]
+fn a_call_that_runs_is_not_explained_yet() {
+    let said = Arc::new(AtomicBool::new(false));
+    let answered = Arc::clone(&said);
+    let upstream = Upstream::playing(move |_| {
+        let mut script = Script::default().step(Step::When(Arc::clone(&answered)));
+        script.steps.extend(Script::json(200, CACHED).steps);
+        script
+    });
+    let gateway = Gateway::to(&upstream);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| ask(&gateway, &[]));
+        gateway.wait_in_flight();
+        let held = loop {
+            let holds = call(&gateway, "hold.list", &json!({}))["result"]["holds"].clone();
+            if let Some(hold) = holds.as_array().unwrap().first() {
+                break hold["exchange"].clone();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let refused = call(&gateway, "ledger.explain", &json!({ "id": held }));
+        assert_eq!(refused["error"]["data"]["code"], "not_found");
+        let text = refused["error"]["message"].as_str().unwrap();
+        assert!(text.contains("is not settled yet"), "{text}");
+        said.store(true, Ordering::SeqCst);
+        assert_eq!(running.join().unwrap().status, 200);
+    });
 }

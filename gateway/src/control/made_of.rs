@@ -72,7 +72,9 @@ impl EntryPrices {
         }
         let (quote, tier) = self.settled(entry).filter(|_| end.parts.is_empty())?;
         let of = |usage: &Usage| quote.cost_of(usage, end.reasoning, tier);
-        Some(of(&fresh).saturating_sub(of(&end.usage)))
+        // The row's figures may be others by now.
+        let is_exact = end.estimate_reason.is_none();
+        (!is_exact || of(&end.usage) == end.cost).then(|| of(&fresh).saturating_sub(of(&end.usage)))
     }
 }
 
@@ -98,8 +100,15 @@ pub(in crate::control) fn lines(entry: &Entry, prices: Option<&EntryPrices>) -> 
     let mut found = Vec::new();
     let mut is_known = settled.is_some() || end.usage == Usage::ZERO;
     if end.parts.is_empty() {
-        match &settled {
-            Some((quote, tier)) => found.extend(priced(quote, &end.usage, end.reasoning, *tier)),
+        let lines = settled
+            .as_ref()
+            .map(|(quote, tier)| priced(quote, &end.usage, end.reasoning, *tier));
+        // The row may have other figures by now; those of an estimate need not sum to its cost.
+        let is_of_then = |lines: &Vec<CostLine>| {
+            end.estimate_reason.is_some() || is_rounding(end.cost.saturating_sub(sum(lines)), lines.len())
+        };
+        match lines.filter(is_of_then) {
+            Some(lines) => found.extend(lines),
             None => found.extend(unpriced(&end.usage)),
         }
     } else {
@@ -112,7 +121,7 @@ pub(in crate::control) fn lines(entry: &Entry, prices: Option<&EntryPrices>) -> 
             // What is not the price of then is better not shown.
             let quote = quote.filter(|lines| is_rounding(part.cost.saturating_sub(sum(lines)), lines.len()));
             is_known &= quote.is_some();
-            let lines = quote.unwrap_or_else(|| unpriced(&part.usage).collect());
+            let lines = quote.unwrap_or_else(|| unpriced(&part.usage));
             found.extend(lines.into_iter().map(|line| CostLine {
                 model: part.model.to_string(),
                 ..line
@@ -173,14 +182,144 @@ fn priced(quote: &Quote<'_>, usage: &Usage, reasoning: u64, tier: Option<&str>) 
     quote.itemised(usage, reasoning, tier).into_iter().map(of).collect()
 }
 
-fn unpriced(usage: &Usage) -> impl Iterator<Item = CostLine> {
-    let lines: Vec<CostLine> = usage
-        .iter()
-        .map(|(kind, units)| CostLine {
-            kind: kind.name().to_owned(),
-            count: Some(units),
-            ..CostLine::default()
-        })
-        .collect();
-    lines.into_iter()
+fn unpriced(usage: &Usage) -> Vec<CostLine> {
+    let of = |(kind, units): (Kind, u64)| CostLine {
+        kind: kind.name().to_owned(),
+        count: Some(units),
+        ..CostLine::default()
+    };
+    usage.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use agentledger_ledger::{Facts, Outcome, Settlement};
+
+    fn entry(provider: &str) -> Entry {
+        let facts = Facts {
+            id: ulid::Ulid::nil(),
+            at_ms: 1_795_305_600_000,
+            provider: provider.into(),
+            operation: "messages".into(),
+            requested_model: "claude-sonnet-4-5".into(),
+            stream: false,
+            key: "".into(),
+            tenant: "".into(),
+            agent: "".into(),
+            session: "".into(),
+            user: "".into(),
+            task: "".into(),
+            tags: BTreeMap::new(),
+            path: "".into(),
+            inferred: Default::default(),
+        };
+        let model = Name::from("claude-sonnet-4-5");
+        Entry {
+            settlement: Settlement::unanswered(facts.at_ms, Outcome::Completed, 200, model, 1),
+            facts,
+            held: Usd::ZERO,
+            overage: Usd::ZERO,
+            overage_reason: None,
+            source: None,
+        }
+    }
+
+    fn prices() -> EntryPrices {
+        EntryPrices {
+            book: PriceBook::builtin().unwrap(),
+            providers: BTreeMap::new(),
+        }
+    }
+
+    /// Billed as the book says.
+    fn settled(usage: Usage, tier: Option<&str>) -> Entry {
+        let mut entry = entry("anthropic");
+        let book = PriceBook::builtin().unwrap();
+        let quote = book.find("anthropic", "claude-sonnet-4-5", entry.facts.at_ms).unwrap();
+        entry.settlement.cost = quote.cost(&usage, tier);
+        entry.settlement.price = Some(quote.reference(tier));
+        entry.settlement.usage = usage;
+        entry
+    }
+
+    fn last_of(entry: &Entry) -> (String, Usd) {
+        let lines = lines(entry, Some(&prices()));
+        assert_eq!(sum(&lines), entry.settlement.cost, "{lines:?}");
+        let last = lines.last().unwrap();
+        (last.kind.clone(), last.usd.unwrap())
+    }
+
+    #[test]
+    fn half_nano_dollars_of_lines_are_the_last_line() {
+        // 0.3 nano-dollars a token of the cache, 3 a fresh one: three halves are rounded up one by one, and once in the cost.
+        let usage = Usage::ZERO.with(Kind::CacheRead, 5).with(Kind::Input, 1);
+        let mut entry = settled(usage, None);
+        let whole = lines(&entry, Some(&prices()));
+        assert_eq!(sum(&whole), entry.settlement.cost);
+        entry.settlement.cost = entry.settlement.cost.saturating_add(Usd::from_nanos(1));
+        assert_eq!(last_of(&entry), ("rounding".to_owned(), Usd::from_nanos(1)));
+    }
+
+    #[test]
+    fn what_a_crash_left_is_an_estimate_with_its_reason() {
+        let mut entry = entry("anthropic");
+        entry.settlement.cost = Usd::from_nanos(700);
+        entry.settlement.estimate_reason = Some("restart".into());
+        assert_eq!(last_of(&entry), ("estimated".to_owned(), Usd::from_nanos(700)));
+        assert_eq!(lines(&entry, None)[0].why, "restart");
+    }
+
+    #[test]
+    fn tool_calls_and_imports_say_who_priced_them() {
+        let mut tool = entry("hub");
+        tool.facts.operation = TOOL_OPERATION.into();
+        tool.settlement.usage = Usage::ZERO.with(Kind::Request, 1);
+        tool.settlement.cost = Usd::from_nanos(10_000_000);
+        assert_eq!(last_of(&tool), ("plugin".to_owned(), Usd::from_nanos(10_000_000)));
+        let mut imported = settled(Usage::ZERO.with(Kind::Input, 10), None);
+        imported.source = Some("sqlite".into());
+        assert_eq!(last_of(&imported).0, "imported");
+    }
+
+    #[test]
+    fn parts_of_several_models_are_explained_model_by_model() {
+        let usage = |input| Usage::ZERO.with(Kind::Input, input);
+        let book = PriceBook::builtin().unwrap();
+        let mut entry = settled(usage(1_000), None);
+        let other = book.find("anthropic", "claude-opus-4-5", entry.facts.at_ms).unwrap();
+        let own = Part {
+            model: entry.settlement.model.clone(),
+            usage: usage(1_000),
+            cost: entry.settlement.cost,
+        };
+        let beside = Part {
+            model: "claude-opus-4-5".into(),
+            usage: usage(500),
+            cost: other.cost(&usage(500), None),
+        };
+        entry.settlement.cost = own.cost.saturating_add(beside.cost);
+        entry.settlement.usage = usage(1_500);
+        entry.settlement.parts = vec![own, beside];
+        let lines = lines(&entry, Some(&prices()));
+        let shown: Vec<(&str, Option<u64>)> = lines.iter().map(|line| (&*line.model, line.count)).collect();
+        assert_eq!(
+            shown,
+            [("claude-sonnet-4-5", Some(1_000)), ("claude-opus-4-5", Some(500))],
+            "{lines:?}"
+        );
+        assert_eq!(sum(&lines), entry.settlement.cost);
+    }
+
+    #[test]
+    fn a_cache_saves_what_fresh_input_would_have_cost_more() {
+        let read = settled(Usage::ZERO.with(Kind::CacheRead, 1_000_000), None);
+        // 3 USD a million fresh, 0.3 from the cache.
+        assert_eq!(prices().saved(&read), Some(Usd::parse("2.7").unwrap()));
+        let written = settled(Usage::ZERO.with(Kind::CacheWrite5m, 1_000_000), None);
+        assert_eq!(prices().saved(&written), Some(Usd::parse("-0.75").unwrap()));
+        let plain = entry("nobody");
+        assert_eq!(prices().saved(&plain), Some(Usd::ZERO));
+    }
 }

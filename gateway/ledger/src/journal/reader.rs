@@ -255,12 +255,18 @@ impl MonthReader<'_> {
             if chunk.first_sequence >= before {
                 break;
             }
-            self.visit_chunk(&chunk, &Head::default(), None, &mut names, &mut |placed| {
-                if (first..before).contains(&placed.sequence) {
-                    rows.push((placed, chunk.hash));
+            let mut visit = |placed: Placed| {
+                match placed.sequence {
+                    after if after >= before => return Ok(ControlFlow::Break(())),
+                    wanted if wanted >= first => rows.push((placed, chunk.hash)),
+                    _ => {}
                 }
                 Ok(ControlFlow::Continue(()))
-            })?;
+            };
+            let visited = self.visit_chunk(&chunk, &Head::default(), None, &mut names, &mut visit)?;
+            if visited.is_break() {
+                break;
+            }
         }
         Ok(rows)
     }
