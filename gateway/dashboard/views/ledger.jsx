@@ -52,7 +52,7 @@ export function Ledger() {
 
 function Chain({ data, show }) {
   const [status, months, backups, journal, polled] = data.results.map((result) => result.value);
-  const [walk, verify] = useWalk(polled);
+  const [walk, verify] = useWalk(polled, data.reload);
   const at = now();
   if (!status) return <Failure error={data.results[0].error} retry={data.reload} />;
   if (!status.head)
@@ -155,7 +155,7 @@ function Heading({ status, verify, running }) {
 }
 
 /** The walk over the journal that was begun last, here or elsewhere, and what begins one. */
-function useWalk(polled) {
+function useWalk(polled, reload) {
   const [own, setOwn] = useState(null);
   // Ids ascend with time: what somebody else began later counts.
   const walk = own && (own.error || own.job >= (polled ? polled.job : '')) ? own : polled || NO_WALK;
@@ -165,7 +165,11 @@ function useWalk(polled) {
   useEffect(() => {
     if (!running) return undefined;
     const beat = setInterval(() => !document.hidden && ask('ledger.verify_status'), WALK_POLL_MS);
-    return () => clearInterval(beat);
+    return () => {
+      clearInterval(beat);
+      // Its end is news for the months.
+      reload();
+    };
   }, [running]);
   return [walk, () => ask('ledger.verify_start')];
 }
@@ -315,13 +319,9 @@ function journalColumns(at) {
       csv: false,
       cell: (row) => (
         <>
-          <Name of={row.agent} most={28} />
-          {row.session && (
-            <>
-              {' '}
-              · <Name of={row.session} most={28} />
-            </>
-          )}
+          <Name of={row.agent || (row.session ? '' : row.who)} most={28} none={row.session ? '' : undefined} />
+          {row.agent && row.session && ' · '}
+          {row.session && <Name of={row.session} most={28} />}
         </>
       ),
     },

@@ -174,7 +174,7 @@ fn event(row: &JournalRow) -> wire::JournalEvent {
         Event::Denied(denied) => (
             "denied",
             None,
-            format!("{} {}: {}", denied.of.reason, denied.of.account, denied.count),
+            format!("{}, {} times", denied.of.reason, denied.count),
             None,
         ),
         Event::Adjusted(adjusted) => {
@@ -187,17 +187,12 @@ fn event(row: &JournalRow) -> wire::JournalEvent {
         Event::SecretChecked(_) => ("secret_checked", None, String::new(), None),
         Event::Imported(imported) => {
             let costs = imported.entries.iter().map(|entry| entry.settlement.cost);
-            let what = format!("{}: {} entries", imported.source, imported.entries.len());
+            let what = format!("{} entries", imported.entries.len());
             ("imported", None, what, Some(costs.fold(Usd::ZERO, Usd::saturating_add)))
         }
         Event::Linked(linked) => ("linked", None, format!("key:{}", linked.key), None),
         Event::Changed(change) => ("changed", None, format!("{} {}", change.action, change.subject), None),
-        Event::Refused(refused) => (
-            "refused",
-            Some(&refused.facts),
-            format!("{} {}", refused.reason, refused.account),
-            None,
-        ),
+        Event::Refused(refused) => ("refused", Some(&refused.facts), refused.reason.to_string(), None),
         Event::InForce(_) => ("in_force", None, String::new(), None),
     };
     let name = |of: fn(&Facts) -> &Name| facts.map(|facts| of(facts).to_string()).unwrap_or_default();
@@ -213,10 +208,21 @@ fn event(row: &JournalRow) -> wire::JournalEvent {
         kind: kind.to_owned(),
         agent: name(|facts| &facts.agent),
         session,
+        who: who(&row.event),
         what,
         usd,
         estimated: is_estimated(&row.event),
         hash: row.hash.to_string(),
+    }
+}
+
+fn who(event: &Event) -> String {
+    match event {
+        Event::Denied(denied) => denied.of.account.to_string(),
+        Event::Refused(refused) => refused.account.to_string(),
+        Event::Changed(change) => change.author.to_string(),
+        Event::Imported(imported) => imported.source.to_string(),
+        _ => String::new(),
     }
 }
 

@@ -62,10 +62,12 @@ pub struct JournalEvent {
     /// `deferred`, `completed`, `killed`, `alerted` (of sessions), `changed`, `imported`, `linked`, `in_force`, `clock_set`,
     /// `secret_checked`.
     pub kind: String,
-    /// Whose it was; empty where it is nobody's.
+    /// Whose call it was; empty where it is none.
     pub agent: String,
     pub session: String,
-    /// What it was about: a model, a reason, a code and its account, a changed subject.
+    /// Who else it is of: the account that was refused, the author of a change, the source of an import. Empty of calls.
+    pub who: String,
+    /// What it was about: a model, a reason, a code, a changed subject.
     pub what: String,
     /// What was held, entered, given back or added. Absent where no money moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
