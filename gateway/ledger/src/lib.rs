@@ -16,6 +16,7 @@
 //! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
 //! | `applier` | sums, sessions, places of changes, checkpoints, of the books too, which are frozen for it: behind a watermark of its own; those who follow hear from it |
 //! | `recover`, `verify` | a start from disk; a walk that believes nothing |
+//! | `reads` over `by_id`, `session_rows`, `journal_rows` | single things: an exchange, what some sessions did, months and latest events |
 //! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases, the journal's behind a write-ahead log |
 //!
 //! Nothing reaches back: a module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
