@@ -225,7 +225,7 @@ fn prices_that_changed_since_are_not_shown_as_those_of_then() {
     );
     sums_to_its_cost(&then);
     let dir = gateway.stop();
-    let gateway = Setup::new(&upstream).prices(&book(5)).in_dir(&dir).start();
+    let gateway = Setup::new(&upstream).in_dir(&dir).prices(&book(5)).start();
     let now = explained(&gateway);
     let (first, last) = (&now["lines"][0], now["lines"].as_array().unwrap().last().unwrap());
     assert_eq!(
