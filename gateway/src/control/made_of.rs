@@ -314,11 +314,11 @@ mod tests {
 
     #[test]
     fn a_cache_saves_what_fresh_input_would_have_cost_more() {
-        let read = settled(Usage::ZERO.with(Kind::CacheRead, 1_000_000), None);
+        let read = settled(Usage::ZERO.with(Kind::CacheRead, 100_000), None);
         // 3 USD a million fresh, 0.3 from the cache.
-        assert_eq!(prices().saved(&read), Some(Usd::parse("2.7").unwrap()));
-        let written = settled(Usage::ZERO.with(Kind::CacheWrite5m, 1_000_000), None);
-        assert_eq!(prices().saved(&written), Some(Usd::parse("-0.75").unwrap()));
+        assert_eq!(prices().saved(&read), Some(Usd::parse("0.27").unwrap()));
+        let written = settled(Usage::ZERO.with(Kind::CacheWrite5m, 100_000), None);
+        assert_eq!(prices().saved(&written), Some(Usd::parse("-0.075").unwrap()));
         let plain = entry("nobody");
         assert_eq!(prices().saved(&plain), Some(Usd::ZERO));
     }
