@@ -206,7 +206,7 @@ fn sums_to_its_cost(made: &Value) {
 fn prices_that_changed_since_are_not_shown_as_those_of_then() {
     let book = |input: u32| {
         format!(
-            "provider: openai\nmodels:\n- id: gpt-4o\n  prices: {{always: {{standard: {{input: {input}, output: 20}}}}}}\n"
+            "provider: openai\nmodels:\n- id: gpt-4o\n  prices: {{always: {{standard: {{input: {input}, cache_read: 1, output: 20}}}}}}\n"
         )
     };
     let upstream = cached();

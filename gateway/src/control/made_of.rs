@@ -72,9 +72,8 @@ impl EntryPrices {
         }
         let (quote, tier) = self.settled(entry).filter(|_| end.parts.is_empty())?;
         let of = |usage: &Usage| quote.cost_of(usage, end.reasoning, tier);
-        // The row's figures may be others by now.
-        let is_exact = end.estimate_reason.is_none();
-        (!is_exact || of(&end.usage) == end.cost).then(|| of(&fresh).saturating_sub(of(&end.usage)))
+        let may_be = of(&end.usage) == end.cost || is_at_its_hold(entry);
+        may_be.then(|| of(&fresh).saturating_sub(of(&end.usage)))
     }
 }
 
@@ -103,9 +102,9 @@ pub(in crate::control) fn lines(entry: &Entry, prices: Option<&EntryPrices>) -> 
         let lines = settled
             .as_ref()
             .map(|(quote, tier)| priced(quote, &end.usage, end.reasoning, *tier));
-        // The row may have other figures by now; those of an estimate need not sum to its cost.
+        // The row may have other figures by now.
         let is_of_then = |lines: &Vec<CostLine>| {
-            end.estimate_reason.is_some() || is_rounding(end.cost.saturating_sub(sum(lines)), lines.len())
+            is_at_its_hold(entry) || is_rounding(end.cost.saturating_sub(sum(lines)), lines.len())
         };
         match lines.filter(is_of_then) {
             Some(lines) => found.extend(lines),
@@ -133,6 +132,11 @@ pub(in crate::control) fn lines(entry: &Entry, prices: Option<&EntryPrices>) -> 
         found.push(last(entry, rest, is_known && is_rounding(rest, found.len())));
     }
     found
+}
+
+/// What cannot be read costs no less than was held for it: its usage need not sum to that.
+fn is_at_its_hold(entry: &Entry) -> bool {
+    entry.settlement.estimate_reason.is_some() && entry.settlement.cost == entry.held
 }
 
 /// What the lines before do not explain, and why they do not.
@@ -260,6 +264,17 @@ mod tests {
         assert_eq!(sum(&whole), entry.settlement.cost);
         entry.settlement.cost = entry.settlement.cost.saturating_add(Usd::from_nanos(1));
         assert_eq!(last_of(&entry), ("rounding".to_owned(), Usd::from_nanos(1)));
+    }
+
+    #[test]
+    fn an_answer_at_its_hold_shows_what_was_read_and_one_at_other_prices_does_not() {
+        let mut entry = settled(Usage::ZERO.with(Kind::Input, 10), None);
+        entry.settlement.cost = Usd::from_nanos(90_000);
+        assert_eq!(last_of(&entry), ("other_prices".to_owned(), Usd::from_nanos(90_000)));
+        entry.settlement.estimate_reason = Some("client_gone".into());
+        assert_eq!(last_of(&entry), ("estimated".to_owned(), Usd::from_nanos(90_000)));
+        entry.held = entry.settlement.cost;
+        assert_eq!(last_of(&entry), ("estimated".to_owned(), Usd::from_nanos(60_000)));
     }
 
     #[test]
