@@ -358,6 +358,7 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         corrections: Mutex::default(),
         replays: Default::default(),
         issued_tokens: Default::default(),
+        verifications: Default::default(),
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -12,6 +12,7 @@ mod background;
 mod batches;
 mod bedrock;
 mod booked;
+mod books_seen;
 mod cached_input;
 mod calls;
 mod canary;

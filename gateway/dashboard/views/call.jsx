@@ -96,6 +96,20 @@ function facts(known, entry, id) {
   ];
 }
 
+/** What a line without units says. */
+const REST = {
+  estimated: 'estimated',
+  imported: 'as it was imported',
+  plugin: 'as a plugin priced it',
+  other_prices: 'at prices no longer in force',
+  rounding: 'rounding',
+};
+
+function lineWords(line) {
+  const words = (line.count === null && REST[line.kind]) || line.kind.replaceAll('_', ' ');
+  return line.why ? `${words}: ${line.why.replaceAll('_', ' ')}` : words;
+}
+
 /** Kind x price of that day. */
 export function Made({ lines, entry }) {
   return (
@@ -103,13 +117,19 @@ export function Made({ lines, entry }) {
       <table class="made" aria-label="What it is made of">
         <tbody>
           {(lines || []).map((line) => (
-            <tr key={line.kind}>
-              <td class="num">{count(line.count)}</td>
-              <td class="soft">{line.kind.replaceAll('_', ' ')}</td>
-              <td class="num soft">× {line.price}</td>
-              <td class="num">
-                <Usd of={line.usd} places={4} quiet />
+            <tr key={`${line.model ?? ''} ${line.kind}`}>
+              <td class="num">{line.count === null ? '' : count(line.count)}</td>
+              <td class="soft">
+                {lineWords(line)}
+                {line.model && (
+                  <>
+                    {' '}
+                    · <Name of={line.model} most={28} />
+                  </>
+                )}
               </td>
+              <td class="num soft">{line.price ? `× ${line.price}` : ''}</td>
+              <td class="num">{line.usd === null ? <None /> : <Usd of={line.usd} places={4} quiet />}</td>
             </tr>
           ))}
           {!lines &&

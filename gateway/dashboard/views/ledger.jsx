@@ -1,11 +1,11 @@
 // Are the books whole: the chain, its months, its backups, its journal.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { bytes, count, NONE, plural } from '../format.js';
 import { call, change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { moment, MONTHS } from '../time.js';
-import { route, to } from '../route.js';
+import { here, route, to } from '../route.js';
 import { DETAIL, middle } from '../text.js';
 import { Page } from '../shell.jsx';
 import { copy, Id, Name, None, Usd, Warn } from '../parts/text.jsx';
@@ -14,12 +14,22 @@ import { Table } from '../parts/table.jsx';
 import { Seg } from '../parts/controls.jsx';
 import { ask, Field, say } from '../parts/sheet.jsx';
 
+/** How often a walk that runs is looked at. */
+const WALK_POLL_MS = 1_000;
+const NO_WALK = { job: '', state: 'none' };
+
 export function Ledger() {
   const { query } = route.value;
-  const data = useCalls([['system.status'], ['ledger.months'], ['system.backups'], ['ledger.journal', { limit: 40 }]], {
-    on: ['ledger.tail'],
-    every: 15_000,
-  });
+  const data = useCalls(
+    [
+      ['system.status'],
+      ['ledger.months'],
+      ['system.backups'],
+      ['ledger.journal', { limit: 40, ...(Number(query.before) > 0 ? { before: Number(query.before) } : {}) }],
+      ['ledger.verify_status'],
+    ],
+    { on: ['ledger.tail'], every: 15_000 },
+  );
   const show = query.show || '';
   return (
     <Page
@@ -41,8 +51,8 @@ export function Ledger() {
 }
 
 function Chain({ data, show }) {
-  const [status, months, backups, journal] = data.results.map((result) => result.value);
-  const [verified, setVerified] = useState(null);
+  const [status, months, backups, journal, polled] = data.results.map((result) => result.value);
+  const [walk, verify] = useWalk(polled, data.reload);
   const at = now();
   if (!status) return <Failure error={data.results[0].error} retry={data.reload} />;
   if (!status.head)
@@ -55,20 +65,11 @@ function Chain({ data, show }) {
         This token is bound to one tenant.
       </Empty>
     );
-  const verify = async () => {
-    setVerified({ running: true, began: now() });
-    try {
-      setVerified({ ...(await call('ledger.verify', {})), at: now() });
-    } catch (error) {
-      setVerified({ error });
-    }
-  };
-  const known =
-    verified && verified.months ? `Months: ${verified.months.join(', ')}` : `Events, sums and heads by month: ${NONE}`;
+  const known = `Events, sums and heads by month: ${NONE}`;
   return (
     <>
-      <Heading status={status} verify={verify} running={Boolean(verified && verified.running)} />
-      {verified && <Verified verified={verified} retry={verify} />}
+      <Heading status={status} verify={verify} running={walk.state === 'running'} />
+      <Walk walk={walk} retry={verify} />
       <div class="two ledger-two">
         {!show && (
           <section class="block">
@@ -99,7 +100,21 @@ function Chain({ data, show }) {
             Journal <small>latest first</small>
           </h2>
           {journal ? (
-            <Journal rows={journal.events} at={at} />
+            <>
+              <Journal rows={journal.events} at={at} />
+              <p class="row-of pad-y">
+                {route.value.query.before && (
+                  <a class="button" href={here({ before: null })}>
+                    Latest
+                  </a>
+                )}
+                {journal.next && (
+                  <a class="button" href={here({ before: String(journal.next) })}>
+                    Older
+                  </a>
+                )}
+              </p>
+            </>
           ) : (
             <p class="soft pad-y">
               Events as they come: {NONE}. Entries stand in <a href="/calls">Calls</a>, changes in <a href="/audit">Audit</a>.
@@ -147,25 +162,53 @@ function Heading({ status, verify, running }) {
   );
 }
 
-function Verified({ verified, retry }) {
-  if (verified.error) return <Failure error={verified.error} retry={retry} />;
-  if (verified.running)
+/** The walk over the journal that was begun last, here or elsewhere, and what begins one. */
+function useWalk(polled, reload) {
+  const [own, setOwn] = useState(null);
+  // Ids ascend with time: what somebody else began later counts.
+  const walk = own && (own.error || own.job >= (polled ? polled.job : '')) ? own : polled || NO_WALK;
+  const running = walk.state === 'running';
+  const ask = (method) =>
+    call(method, {}).then(setOwn, (error) => setOwn({ job: '', state: 'failed', error: error.message, fault: error }));
+  useEffect(() => {
+    if (!running) return undefined;
+    const beat = setInterval(() => !document.hidden && ask('ledger.verify_status'), WALK_POLL_MS);
+    return () => {
+      clearInterval(beat);
+      // Its end is news for the months.
+      reload();
+    };
+  }, [running]);
+  return [walk, () => ask('ledger.verify_start')];
+}
+
+function Walk({ walk, retry }) {
+  if (walk.state === 'none') return null;
+  if (walk.fault) return <Failure error={walk.fault} retry={retry} />;
+  if (walk.state === 'running')
     return (
       <div class="note block" role="status">
         <p>
-          <b>Verifying</b> every event, started {moment(verified.began, now())}
+          <b>Verifying</b> event {count(walk.events)} of {count(walk.events_in_all)}, started {moment(walk.began, now())}
         </p>
-        <progress aria-label="Verifying" />
+        <progress aria-label="Verifying" value={walk.events} max={Math.max(1, walk.events_in_all)} />
         <p class="soft">No damage so far. A break would name its event, its month and what still stands before it.</p>
       </div>
     );
+  const found = walk.result;
+  if (!found)
+    return (
+      <p class="note block warn" role="status">
+        The walk ended early: <Name of={walk.error} most={DETAIL} />
+      </p>
+    );
   return (
-    <div class={`note block${verified.ok ? '' : ' warn'}`} role="status">
+    <div class={`note block${found.ok ? '' : ' warn'}`} role="status">
       <p>
-        {verified.ok ? (
+        {found.ok ? (
           <>
-            <b>The chain is whole.</b> {count(verified.events)} events, {count(verified.entries)} entries,{' '}
-            {plural(verified.months.length, 'month')}; checked {moment(verified.at, now())}.
+            <b>The chain is whole.</b> {count(found.events)} events, {count(found.entries)} entries,{' '}
+            {plural(found.months.length, 'month')}; checked {moment(walk.ended, now())}.
           </>
         ) : (
           <b class="warnx">
@@ -173,13 +216,13 @@ function Verified({ verified, retry }) {
           </b>
         )}
       </p>
-      {verified.damage.map((line) => (
+      {found.damage.map((line) => (
         <p key={line}>
           <Name of={line} most={DETAIL} />
         </p>
       ))}
       <p class="cap">
-        Up to <Id of={verified.head} most={32} />
+        Up to <Id of={found.head} most={32} />
       </p>
     </div>
   );
@@ -284,13 +327,9 @@ function journalColumns(at) {
       csv: false,
       cell: (row) => (
         <>
-          <Name of={row.agent} most={28} none="no agent" />
-          {row.session && (
-            <>
-              {' '}
-              · <Name of={row.session} most={28} />
-            </>
-          )}
+          <Name of={row.agent || (row.session ? '' : row.who)} most={28} none={row.session ? '' : undefined} />
+          {row.agent && row.session && ' · '}
+          {row.session && <Name of={row.session} most={28} />}
         </>
       ),
     },
@@ -308,7 +347,8 @@ function journalColumns(at) {
       head: 'Money',
       num: true,
       phone: 2,
-      cell: (row) => <Usd of={row.usd} places={4} plus={row.kind === 'top_up'} estimated={row.estimated ? 'estimated' : ''} />,
+      cell: (row) =>
+        row.usd === undefined ? <None /> : <Usd of={row.usd} places={4} estimated={row.estimated ? 'estimated' : ''} />,
     },
     {
       key: 'hash',

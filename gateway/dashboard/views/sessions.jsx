@@ -20,11 +20,8 @@ import { Sum } from '../parts/layout.jsx';
 const SHOWN = 100;
 /** A session that runs so long is marked. */
 const LONG_MS = 3 * 3_600_000;
-const ORDERS = {
-  last: (a, b) => (a.last_seen < b.last_seen ? 1 : -1),
-  cost: (a, b) => Number(b.cost_usd) - Number(a.cost_usd),
-  calls: (a, b) => b.calls - a.calls,
-};
+/** What `session.list` sorts by. */
+const ORDERS = ['last', 'cost', 'calls', 'started'];
 
 export function Sessions() {
   const { query } = route.value;
@@ -48,6 +45,7 @@ export function Sessions() {
           ['', 'last call'],
           ['cost', 'dearest'],
           ['calls', 'most calls'],
+          ['started', 'newest'],
         ]}
       />
       <Filters but={query.id ? 'tenant' : ''} />
@@ -59,6 +57,7 @@ export function Sessions() {
         'session.list',
         {
           limit: 1000,
+          ...(ORDERS.includes(query.sort) ? { sort: query.sort } : {}),
           ...(status === 'all' ? {} : { status }),
           ...(query.tenant && !query.id ? { tenant: query.tenant } : {}),
           ...(status === 'active' ? {} : { last: '7d' }),
@@ -75,7 +74,7 @@ export function Sessions() {
   // A wide window shows the first one beside the list, and keeps it while others come and go above it.
   const first = useRef(null);
   if (query.id) first.current = null;
-  else if (!first.current && list?.value && innerWidth > 1100) first.current = ordered(list.value.sessions, query)[0] ?? null;
+  else if (!first.current && list?.value && innerWidth > 1100) first.current = filtered(list.value.sessions, query)[0] ?? null;
   const shown = query.id ? { id: query.id, tenant: query.tenant ?? '' } : first.current;
   return (
     <Page title="Sessions" tools={tools} split chosen={Boolean(query.id)}>
@@ -106,10 +105,9 @@ export function Sessions() {
   );
 }
 
-/** The sessions that the filters leave, in the chosen order. */
-function ordered(sessions, query) {
-  const fits = (one) => ['agent', 'user'].every((name) => !query[name] || one[name] === query[name]);
-  return sessions.filter(fits).sort(Object.hasOwn(ORDERS, query.sort ?? '') ? ORDERS[query.sort] : ORDERS.last);
+/** The sessions that the filters leave, in the order in which the gateway sorted them. */
+function filtered(sessions, query) {
+  return sessions.filter((one) => ['agent', 'user'].every((name) => !query[name] || one[name] === query[name]));
 }
 
 function List({ sessions, looped, status, shown }) {
@@ -119,7 +117,7 @@ function List({ sessions, looped, status, shown }) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (one) =>
     words.every((word) => `${one.agent} ${one.id} ${one.user} ${one.task} ${one.tenant}`.toLowerCase().includes(word));
-  const rows = ordered(sessions, query).filter(fits);
+  const rows = filtered(sessions, query).filter(fits);
   return (
     <>
       <div class="inset list-head">
@@ -254,6 +252,11 @@ function Detail({ id, tenant, looped }) {
     <>
       <Heading {...{ session, looped: looped.has(id), kill }} />
       <Sums {...{ session, tree, budget }} />
+      {tree && tree.cut && (
+        <p class="cap">
+          The steps tell of {count(tree.shown)} of {count(tree.sums.calls)} calls: the tree is larger than one answer.
+        </p>
+      )}
       {whole ? <Tree tree={whole} running={running} /> : <Failure error={data.results[3].error} retry={data.reload} />}
     </>
   );

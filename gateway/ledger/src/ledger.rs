@@ -31,6 +31,7 @@ use crate::error::LedgerError;
 use crate::event::HoldId;
 use crate::head::{Hash, Head};
 use crate::hold::{Hold, Permit, Settled};
+use crate::import_places::ImportPlace;
 use crate::last_limits::{LastLimits, RequestedLimit};
 use crate::money::Usd;
 use crate::options::{Durability, Options};
@@ -582,6 +583,11 @@ impl Ledger {
 
     pub(crate) fn stores(&self) -> &dyn Stores {
         &*self.stores
+    }
+
+    /// Where entries of this time stand that came long after it.
+    pub(crate) fn import_places(&self, (from_ms, to_ms): (i64, i64)) -> Vec<ImportPlace> {
+        self.derived.read().import_places.within(from_ms, to_ms)
     }
 
     /// The last events and a checkpoint are put down, and the queue takes no more.

@@ -16,6 +16,7 @@
 //! | `queue`, `writer` | group commit; suspended while the disk is full, stopped where it failed |
 //! | `applier` | sums, sessions, places of changes, checkpoints, of the books too, which are frozen for it: behind a watermark of its own; those who follow hear from it |
 //! | `recover`, `verify` | a start from disk; a walk that believes nothing |
+//! | `reads` over `by_id`, `session_rows`, `journal_rows` | single things: an exchange, what some sessions did, months and latest events |
 //! | `journal`, `codec`, `store` | chunks and their chain; events as bytes; databases, the journal's behind a write-ahead log |
 //!
 //! Nothing reaches back: a module imports only what stands before it here, which `gateway/tests/tidy.rs` checks:
@@ -27,10 +28,10 @@
 //! order: recorded event happened last_limits window wire change_bytes
 //! order: billed codec books journal
 //! order: import_places
-//! order: bill_rows change_rows denial_rows known_heads query adjustments recovered reports rollup sessions
+//! order: bill_rows change_rows denial_rows known_heads query adjustments by_id journal_rows recovered session_rows reports rollup sessions
 //! order: peaks checkpoint derived scan queue retention verify
 //! order: applier error side_table writer options core recover archive
-//! order: hold offline ledger events testing
+//! order: hold offline ledger events reads testing
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -43,6 +44,7 @@ mod bill_rows;
 mod billed;
 mod books;
 mod bound;
+mod by_id;
 mod change;
 mod change_bytes;
 mod change_rows;
@@ -65,6 +67,7 @@ mod import_places;
 mod index;
 mod inferred;
 mod journal;
+mod journal_rows;
 mod known_heads;
 mod last_limits;
 mod ledger;
@@ -76,6 +79,7 @@ mod options;
 mod peaks;
 mod query;
 mod queue;
+mod reads;
 mod recorded;
 mod recover;
 mod recovered;
@@ -84,6 +88,7 @@ mod retention;
 mod rollup;
 mod scan;
 mod secret_check;
+mod session_rows;
 mod sessions;
 mod side_table;
 mod slab;
@@ -103,6 +108,7 @@ pub use archive::{Exported, RestoredJournal, export_journal};
 pub use bill_id::BillId;
 pub use books::{Adjustment, Books, BooksError, Obstacle, OpenHold, Refusal, Standing, Taken};
 pub use bound::{AccountBalances, Bound, BoundError, Limit, Mode, Window, Zone};
+pub use by_id::Found;
 pub use change::{Answered, Change, ChangeError, ChangePage, ChangeQuery, Document, Documents, TEXT_BYTES_MAX};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision_clock::{ClockState, TOLERANCE_MS};
@@ -118,6 +124,7 @@ pub use happened::Happened;
 pub use head::{Hash, Head};
 pub use hold::{Hold, Permit, Settled};
 pub use inferred::Inferred;
+pub use journal_rows::{JournalMonth, JournalRow};
 pub use last_limits::RequestedLimit;
 pub use ledger::{Correction, Health, ImportRow, Ledger};
 pub use money::{MoneyError, Picos, UnitPrice, Usd};
@@ -131,7 +138,8 @@ pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
 pub use rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow, Totals};
 pub use scan::Scanned;
-pub use sessions::{Kept, PARENT_TAG, Session, SessionQuery, Sessions, Status, Who};
+pub use session_rows::{SessionRows, SessionRowsQuery};
+pub use sessions::{Kept, Kin, PARENT_TAG, Session, SessionOrder, SessionQuery, Sessions, Status, Who};
 pub use side_table::SideTable;
 pub use usage::{Kind, Usage};
 pub use verify::{Report, VerifyError, verify};

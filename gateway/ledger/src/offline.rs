@@ -12,6 +12,7 @@ use crate::derived::Derived;
 use crate::entry::Name;
 use crate::error::LedgerError;
 use crate::head::{Hash, Head};
+use crate::import_places::ImportPlace;
 use crate::options::Keep;
 use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
@@ -206,6 +207,10 @@ impl OfflineLedger {
 
     pub(crate) fn stores(&self) -> &dyn Stores {
         &*self.stores
+    }
+
+    pub(crate) fn import_places(&self, (from_ms, to_ms): (i64, i64)) -> Vec<ImportPlace> {
+        self.derived.import_places.within(from_ms, to_ms)
     }
 
     pub fn verify(&self, expect: Option<Hash>) -> Result<Report, LedgerError> {

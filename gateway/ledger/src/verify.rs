@@ -18,6 +18,9 @@ use crate::known_heads::KnownHeads;
 use crate::secret_check;
 use crate::store::{DiskStores, Month, StoreError, Stores};
 
+/// Whoever watches a walk hears from it after so many events.
+const WATCHED_EVENTS: u64 = 1_024;
+
 /// What a walk over the journal found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -71,6 +74,18 @@ pub fn verify(dir: &Path, expect: Option<Hash>) -> Result<Report, VerifyError> {
 
 /// Walks the journal up to the event `until`.
 pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Report, StoreError> {
+    let report = walk_watched(stores, expect, until, &mut |_| ControlFlow::Continue(()))?;
+    // Nobody ended it.
+    Ok(report.unwrap_or_default())
+}
+
+/// As `walk`; `watch` is told how many events were walked, every so often, and may end it: then there is no report.
+pub fn walk_watched(
+    stores: &dyn Stores,
+    expect: Option<Hash>,
+    until: u64,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<Report>, StoreError> {
     let heads = stores.heads()?;
     let mut walk = Walk {
         report: Report::default(),
@@ -78,17 +93,21 @@ pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Rep
         until,
         noted: KnownHeads::new(heads.noted.into_iter().chain(checkpoint_head(stores)), until),
         found_empty: false,
+        is_ended: false,
     };
     walk.report.expected_found = expect.map(|_| false);
     let months = stores.months()?;
     for month in &months {
-        match walk.month(stores, *month, expect) {
+        match walk.month(stores, *month, expect, watch) {
             Ok(()) => {}
             Err(ReadError::Store(error)) => return Err(error),
             Err(ReadError::Damaged(damaged)) => {
                 walk.report.damage = Some(damaged);
                 break;
             }
+        }
+        if walk.is_ended {
+            return Ok(None);
         }
     }
     if walk.report.damage.is_none() {
@@ -104,7 +123,7 @@ pub fn walk(stores: &dyn Stores, expect: Option<Hash>, until: u64) -> Result<Rep
         }
     }
     walk.report.open_holds = walk.books.open_count() as u64;
-    Ok(walk.report)
+    Ok(Some(walk.report))
 }
 
 /// The state can be made anew from the journal, so it is no reason to fail; `heads` knows as much.
@@ -123,6 +142,8 @@ struct Walk {
     noted: KnownHeads,
     /// A month without any event came before those with some.
     found_empty: bool,
+    /// Whoever watches has ended it.
+    is_ended: bool,
 }
 
 impl Walk {
@@ -150,7 +171,13 @@ impl Walk {
             && said.documents() == self.books.documents()
     }
 
-    fn month(&mut self, stores: &dyn Stores, month: Month, expect: Option<Hash>) -> Result<(), ReadError> {
+    fn month(
+        &mut self,
+        stores: &dyn Stores,
+        month: Month,
+        expect: Option<Hash>,
+        watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
         let Some(store) = stores.month(month)? else {
             return Ok(());
         };
@@ -182,6 +209,7 @@ impl Walk {
             books,
             until,
             noted,
+            is_ended,
             ..
         } = self;
         noted.begin_after(before.sequence);
@@ -198,6 +226,10 @@ impl Walk {
                 .apply(placed.sequence, &placed.event)
                 .map_err(|error| Damage::Books(error.to_string()))?;
             report.events += 1;
+            if report.events.is_multiple_of(WATCHED_EVENTS) && watch(report.events).is_break() {
+                *is_ended = true;
+                return Ok(ControlFlow::Break(()));
+            }
             report.entries += match &placed.event {
                 Event::Settled(_) => 1,
                 Event::Imported(imported) => imported.entries.len() as u64,

@@ -74,6 +74,7 @@ fn told(dir: &Path) -> Value {
         status: None,
         now_ms: ledger.decision_ms(),
         timeout_ms: 30 * MINUTE_MS,
+        order: Default::default(),
         limit: 1_000,
     };
     let sessions = ledger.sessions().list(&sessions).unwrap();

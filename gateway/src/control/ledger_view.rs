@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use agentledger_ledger::{
     AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension,
-    Document, Entry, EntryPage, EntryQuery, Filter, Hash, Health, HoldId, Ledger, LedgerError, Name, OfflineLedger,
-    OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery, Sessions, Spent, Standing, Stretch,
-    SummaryQuery, SummaryRow, SystemClock, Taken,
+    Document, Entry, EntryPage, EntryQuery, Filter, Found, Hash, Health, HoldId, JournalMonth, JournalRow, Ledger,
+    LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery,
+    SessionRows, SessionRowsQuery, Sessions, Spent, Standing, Stretch, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 use ulid::Ulid;
 
@@ -22,6 +22,9 @@ const FLUSH_WAIT: Duration = Duration::from_secs(10);
 pub(super) fn now_ms() -> i64 {
     SystemClock::default().now_ms()
 }
+
+/// A key and a value of a table beside the journal.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 /// Alerts, oldest first, and by the id of each its ways.
 pub(super) type AlertsLeft = (Vec<Alert>, HashMap<Ulid, Vec<DeliveryState>>);
@@ -130,6 +133,44 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.verify(expect),
             LedgerView::Offline(ledger) => ledger.verify(expect),
+        }
+    }
+
+    /// What the journal knows of an exchange.
+    pub(super) fn by_id(&self, id: Ulid) -> Result<Found, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.by_id(id),
+            LedgerView::Offline(ledger) => ledger.by_id(id),
+        }
+    }
+
+    pub(super) fn session_rows(&self, query: &SessionRowsQuery) -> Result<SessionRows, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.session_rows(query),
+            LedgerView::Offline(ledger) => ledger.session_rows(query),
+        }
+    }
+
+    /// Oldest first.
+    pub(super) fn journal_months(&self) -> Result<Vec<JournalMonth>, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.journal_months(),
+            LedgerView::Offline(ledger) => ledger.journal_months(),
+        }
+    }
+
+    /// Latest first.
+    pub(super) fn latest_events(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalRow>, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.latest_events(before, limit),
+            LedgerView::Offline(ledger) => ledger.latest_events(before, limit),
+        }
+    }
+
+    pub(super) fn side_rows(&self, name: &str) -> Result<Vec<Row>, LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.side_table(name).rows(),
+            LedgerView::Offline(ledger) => ledger.side_rows(name),
         }
     }
 

@@ -10,7 +10,7 @@
 //! | [`feeds`] | what subscribers are sent, and a follower of it for the CLI |
 //! | [`rest`] | the paths of the original, over the same methods |
 //! | [`wire`], `rows` | parameters and results, which the CLI reads too |
-//! | [`state`], `ledger_view`, `key_names`, `error` | what all of it answers from, and why it does not |
+//! | [`state`], `ledger_view`, `key_names`, `made_of`, `verifications`, `error` | what all of it answers from, and why it does not |
 //! | `forecast` | where a window goes, and when it reaches a limit |
 //!
 //! Where no gateway runs, the CLI calls the same methods in its own process.
@@ -23,6 +23,7 @@ mod forecast;
 mod key_names;
 mod ledger_view;
 mod listen;
+mod made_of;
 pub mod methods;
 mod rest;
 mod rows;
@@ -30,6 +31,7 @@ mod rpc;
 mod sources;
 mod state;
 mod transport;
+mod verifications;
 pub mod wire;
 
 use std::sync::Arc;

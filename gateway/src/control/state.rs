@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::control::access::IssuedTokens;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
+use crate::control::verifications::Verifications;
 use crate::control::wire::{
     BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDriftRow,
 };
@@ -42,6 +43,8 @@ pub struct ControlState {
     pub replays: Arc<Jobs>,
     /// Tokens that were given out since the start.
     pub issued_tokens: IssuedTokens,
+    /// The walk over the journal that runs, or the latest.
+    pub verifications: Arc<Verifications>,
 }
 
 impl ControlState {

@@ -442,5 +442,6 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         corrections: Default::default(),
         replays: Default::default(),
         issued_tokens: Default::default(),
+        verifications: Default::default(),
     })
 }

@@ -85,6 +85,7 @@ fn open(
         corrections: Mutex::default(),
         replays: Default::default(),
         issued_tokens: Default::default(),
+        verifications: Default::default(),
     }))
 }
 

@@ -60,7 +60,7 @@ use book::Book;
 pub use book::Overlap;
 pub use built_in::built_in_providers;
 pub use file::PriceError;
-pub use quote::{CacheWrites, Quote};
+pub use quote::{Billed, CacheWrites, Quote};
 pub use row::{KindSet, Level, PriceSet, Row, Serves, Stated};
 pub use stated::{StatedPrice, Unpriced};
 pub use text::day_ms;

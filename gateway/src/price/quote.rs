@@ -141,6 +141,32 @@ impl<'a> Quote<'a> {
             .try_fold(apart, |sum, (kind, units)| sum.add(units, self.price(level, kind)))
     }
 
+    /// What `picos` sums, item by item. Reasoning stands apart where it has a price of its own.
+    pub fn itemised(&self, usage: &Usage, reasoning: u64, service_tier: Option<&str>) -> Vec<Billed> {
+        let level = self.level(usage.input_tokens(), service_tier).0;
+        let mut usage = self.billed(usage);
+        let mut items = Vec::new();
+        let mut apart = None;
+        if let Some(price) = level.reasoning.map(|price| self.there(price)) {
+            let units = reasoning.min(usage.get(Kind::Output));
+            usage.set(Kind::Output, usage.get(Kind::Output) - units);
+            apart = (units > 0).then_some(Billed {
+                name: "reasoning",
+                kind: Kind::Output,
+                units,
+                price,
+            });
+        }
+        items.extend(usage.iter().map(|(kind, units)| Billed {
+            name: kind.name(),
+            kind,
+            units,
+            price: self.price(level, kind),
+        }));
+        items.extend(apart);
+        items
+    }
+
     /// The price of a unit: the level's, in this region, with the router's fee.
     fn price(&self, level: &Level, kind: Kind) -> UnitPrice {
         let price = level.price(kind);
@@ -240,6 +266,27 @@ impl<'a> Quote<'a> {
     fn level(&self, input_tokens: u64, service_tier: Option<&str>) -> (&'a Level, bool) {
         let (tier, known) = self.set.tier(service_tier);
         (tier.level(input_tokens), known)
+    }
+}
+
+/// Units of one kind, as they are billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Billed {
+    /// The kind's, or `reasoning`.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub units: u64,
+    /// Of one unit.
+    pub price: UnitPrice,
+}
+
+impl Billed {
+    /// Rounded half up to nano-dollars; a sum beyond what `Usd` holds is its maximum.
+    pub fn usd(&self) -> Usd {
+        let picos = Picos::ZERO.add(self.units, self.price);
+        picos
+            .and_then(|picos| picos.to_usd().ok())
+            .unwrap_or(Usd::from_nanos(i64::MAX))
     }
 }
 

@@ -14,9 +14,12 @@ const serving = join(here, '../../dashboard/serve');
 
 export const seeded = (name) => JSON.parse(readFileSync(join(process.env.WORK, `${name}.json`), 'utf8'));
 
-/** Serves the page for a gateway; `port` to come back at the same place. */
-export function serve(gateway, { port = 0, draft = true } = {}) {
-  const child = spawn('node', [serving, '--gateway', gateway.admin, '--port', String(port), ...(draft ? ['--draft'] : [])], {
+/** The page as the gateway itself serves it. */
+export const own = (gateway) => ({ base: `http://${gateway.admin}/`, stop: async () => {} });
+
+/** Serves the page for a gateway, so that it can be lost; `port` to come back at the same place. */
+export function serve(gateway, { port = 0 } = {}) {
+  const child = spawn('node', [serving, '--gateway', gateway.admin, '--port', String(port)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@
 // it stays within its sizes.
 
 import { mkdirSync } from 'node:fs';
-import { axeSource, check, open, scenario, seeded, serve } from './rig.mjs';
+import { axeSource, check, open, own, scenario, seeded } from './rig.mjs';
 
 const VIEWS = {
   now: '/',
@@ -36,7 +36,7 @@ export async function views(browser) {
   const shots = process.env.SHOTS;
   mkdirSync(shots, { recursive: true });
   const gateway = seeded('whole');
-  const served = await serve(gateway);
+  const served = own(gateway);
   for (const width of [1440, 390]) {
     for (const theme of ['light', 'dark']) {
       const page = await open(browser, served.base, { width, theme, token: gateway.token });
@@ -53,11 +53,8 @@ export async function views(browser) {
   }
   await scenario('windows of other widths lose nothing', () => narrow(browser, served, gateway));
   await served.stop();
-  for (const [name, options] of [
-    ['hostile', {}],
-    ['empty', {}],
-  ])
-    await other(browser, name, options, shots);
+  for (const name of ['hostile', 'empty']) {
+    await other(browser, name, shots);
 }
 
 export async function looked(page, words, { access = true } = {}) {
@@ -145,9 +142,9 @@ async function narrow(browser, served, gateway) {
 }
 
 /** The same views where names are hostile, and where there is nothing at all. */
-async function other(browser, name, options, shots) {
+async function other(browser, name, shots) {
   const gateway = seeded(name);
-  const served = await serve(gateway, options);
+  const served = own(gateway);
   for (const width of [1440, 390]) {
     const page = await open(browser, served.base, { width, token: gateway.token });
     for (const [view, path] of Object.entries(VIEWS)) {

@@ -217,8 +217,62 @@ impl MonthReader<'_> {
         Ok(None)
     }
 
-    /// The event with this sequence, wherever in the month: its time is found by halves, a point read each.
+    /// The event with this sequence, wherever in the month.
     pub fn event_numbered(&self, sequence: u64) -> Result<Option<Event>, ReadError> {
+        match self.time_of(sequence)? {
+            Some(at_ms) => self.event(at_ms, sequence),
+            None => Ok(None),
+        }
+    }
+
+    /// The last `limit` events before the one with the sequence `before`, in their order, each with the hash of its chunk.
+    pub fn latest(&self, before: u64, limit: usize) -> Result<Vec<(Placed, Hash)>, ReadError> {
+        let last = self
+            .store
+            .last()?
+            .map(|(key, value)| last_of(&key, &value))
+            .unwrap_or_default();
+        let before = before.min(last.saturating_add(1));
+        let Some(at_ms) = self.time_of(before.saturating_sub(1))? else {
+            return Ok(Vec::new());
+        };
+        let first = before.saturating_sub(limit as u64);
+        let mut at = key(at_ms, before.saturating_sub(1)).to_vec();
+        while let Some((found, _)) = self.store.at_or_before(&at)? {
+            at = found;
+            if first_of(&at) <= first {
+                break;
+            }
+            at = key_before(&at);
+        }
+        let (mut rows, mut names): (Vec<(Placed, Hash)>, Names) = (Vec::new(), Names::new());
+        let Some(begin) = self.fresh_before(&at)? else {
+            return Ok(rows);
+        };
+        for pair in self.store.scan(&begin) {
+            let (key, value) = pair?;
+            let chunk = Chunk::parse(&key, &value).map_err(|damage| self.damaged(&Head::default(), damage))?;
+            if chunk.first_sequence >= before {
+                break;
+            }
+            let mut visit = |placed: Placed| {
+                match placed.sequence {
+                    after if after >= before => return Ok(ControlFlow::Break(())),
+                    wanted if wanted >= first => rows.push((placed, chunk.hash)),
+                    _ => {}
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            let visited = self.visit_chunk(&chunk, &Head::default(), None, &mut names, &mut visit)?;
+            if visited.is_break() {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// When the event with this sequence was committed, if it is of this month: found by halves, a point read each.
+    fn time_of(&self, sequence: u64) -> Result<Option<i64>, ReadError> {
         let place = |pair: &(Vec<u8>, Vec<u8>)| {
             let chunk = Chunk::parse(&pair.0, &pair.1).ok()?;
             Some((chunk.at_ms, chunk.first_sequence, chunk.last_sequence()))
@@ -243,7 +297,7 @@ impl MonthReader<'_> {
                 _ => high_ms = middle_ms - 1,
             }
         }
-        self.event(low_ms, sequence)
+        Ok(Some(low_ms))
     }
 
     fn visit_chunk(
@@ -288,13 +342,22 @@ impl MonthReader<'_> {
             if Chunk::parse(&key, &value).is_ok_and(|chunk| chunk.fresh) {
                 return Ok(Some(key));
             }
-            at = before(&key);
+            at = key_before(&key);
         }
     }
 }
 
+/// The sequences of a chunk's first and last events; 0 where it is none.
+fn first_of(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, |key| u128::from_be_bytes(key) as u64)
+}
+
+fn last_of(key: &[u8], value: &[u8]) -> u64 {
+    Chunk::parse(key, value).map_or(0, |chunk| chunk.last_sequence())
+}
+
 /// The greatest key below this one.
-fn before(key: &[u8]) -> Vec<u8> {
+fn key_before(key: &[u8]) -> Vec<u8> {
     let number = key.try_into().map_or(0, u128::from_be_bytes);
     number.saturating_sub(1).to_be_bytes().to_vec()
 }

@@ -16,7 +16,7 @@ mod shard;
 mod tests;
 mod types;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::shard::{Shard, Shared};
-pub use self::types::{Kept, Session, SessionQuery, Status, Who};
+pub use self::types::{Kept, Kin, Session, SessionOrder, SessionQuery, Status, Who};
 use crate::entry::{Entry, Facts, Name};
 use crate::event::{Mark, Marked};
 use crate::money::Usd;
@@ -160,24 +160,48 @@ impl Sessions {
         Ok(found)
     }
 
-    /// The sessions that a query wants, the one with the latest call first. Reads the disk.
+    /// What a session started, and what that started: at most so many. Reads the disk.
+    pub fn started_by(&self, tenant: &Name, id: &Name, sessions_max: usize) -> Result<Kin, StoreError> {
+        let mut by_parent: HashMap<Name, Vec<Session>> = HashMap::new();
+        self.each(&mut |session| {
+            if session.who.tenant == *tenant && !session.who.parent.is_empty() {
+                let siblings = by_parent.entry(Name::clone(&session.who.parent)).or_default();
+                siblings.push(session.clone());
+            }
+        })?;
+        // Clients name parents: each is taken once, wherever they lead.
+        let (mut kin, mut seen) = (Kin::default(), HashSet::from([Name::clone(id)]));
+        let mut parents = VecDeque::from([Name::clone(id)]);
+        while let Some(parent) = parents.pop_front() {
+            for session in by_parent.remove(&parent).unwrap_or_default() {
+                if !seen.insert(Name::clone(&session.id)) {
+                    continue;
+                }
+                if kin.started.len() >= sessions_max {
+                    kin.is_cut = true;
+                    return Ok(kin);
+                }
+                parents.push_back(Name::clone(&session.id));
+                kin.started.push(session);
+            }
+        }
+        Ok(kin)
+    }
+
+    /// The sessions that a query wants, in its order. Reads the disk.
     pub fn list(&self, query: &SessionQuery) -> Result<Vec<Session>, StoreError> {
         let mut found = Vec::new();
-        let latest_first = |a: &Session, b: &Session| {
-            b.last_ms
-                .cmp(&a.last_ms)
-                .then_with(|| (&a.who.tenant, &a.id).cmp(&(&b.who.tenant, &b.id)))
-        };
+        let in_order = |a: &Session, b: &Session| query.order.compare(a, b);
         self.each(&mut |session| {
             if query.wants(session) {
                 found.push(session.clone());
             }
             if found.len() > query.limit.saturating_mul(2).max(1_024) {
-                found.sort_by(latest_first);
+                found.sort_by(in_order);
                 found.truncate(query.limit);
             }
         })?;
-        found.sort_by(latest_first);
+        found.sort_by(in_order);
         found.truncate(query.limit);
         Ok(found)
     }

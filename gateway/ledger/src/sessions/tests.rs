@@ -112,7 +112,7 @@ proptest! {
                 _ => {}
             }
         }
-        let query = SessionQuery { from_ms: 0, tenant: None, status: None, now_ms: NOW_MS, timeout_ms: TIMEOUT_MS, limit: 1_000 };
+        let query = SessionQuery { from_ms: 0, tenant: None, status: None, now_ms: NOW_MS, timeout_ms: TIMEOUT_MS, order: SessionOrder::Last, limit: 1_000 };
         let found: BTreeMap<(String, String), (u64, i64)> = sessions.list(&query).unwrap().into_iter()
             .map(|one| ((one.who.tenant.to_string(), one.id.to_string()), (one.calls, one.cost.nanos())))
             .collect();

@@ -1,5 +1,6 @@
 //! What a session is, and which ones are requested.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::DAY_MS;
@@ -161,6 +162,54 @@ impl Session {
     }
 }
 
+/// What comes first in a list of sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionOrder {
+    /// The latest call.
+    #[default]
+    Last,
+    /// The dearest.
+    Cost,
+    /// The most calls.
+    Calls,
+    /// The one that began last.
+    Started,
+}
+
+impl SessionOrder {
+    pub fn from_name(name: &str) -> Option<SessionOrder> {
+        Some(match name {
+            "last" => SessionOrder::Last,
+            "cost" => SessionOrder::Cost,
+            "calls" => SessionOrder::Calls,
+            "started" => SessionOrder::Started,
+            _ => return None,
+        })
+    }
+
+    /// Equal ones by their latest calls, then always in the same order.
+    pub(super) fn compare(self, a: &Session, b: &Session) -> Ordering {
+        let first = match self {
+            SessionOrder::Last => Ordering::Equal,
+            SessionOrder::Cost => b.cost.cmp(&a.cost),
+            SessionOrder::Calls => b.calls.cmp(&a.calls),
+            SessionOrder::Started => b.started_ms.cmp(&a.started_ms),
+        };
+        first
+            .then_with(|| b.last_ms.cmp(&a.last_ms))
+            .then_with(|| (&a.who.tenant, &a.id).cmp(&(&b.who.tenant, &b.id)))
+    }
+}
+
+/// A session and what it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kin {
+    /// Those that name it as what started them, those that name these, and so on; parents before what they started.
+    pub started: Vec<Session>,
+    /// There are more.
+    pub is_cut: bool,
+}
+
 /// Which sessions are requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionQuery {
@@ -171,6 +220,7 @@ pub struct SessionQuery {
     pub status: Option<Status>,
     pub now_ms: i64,
     pub timeout_ms: i64,
+    pub order: SessionOrder,
     pub limit: usize,
 }
 

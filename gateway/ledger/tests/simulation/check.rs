@@ -242,6 +242,7 @@ fn check_sessions(ledger: &agentledger_ledger::Ledger, mirror: &Mirror, is_exact
         status: None,
         now_ms: ledger.now_ms(),
         timeout_ms: 60_000,
+        order: Default::default(),
         limit: usize::MAX / 4,
     };
     let found = ledger.sessions().list(&query).unwrap();

@@ -12,13 +12,14 @@ use jsonrpsee::server::RegisterMethodError;
 
 use crate::control::error::RpcError;
 use crate::control::key_names::key_of;
-use crate::control::ledger_view::now_ms;
+use crate::control::ledger_view::{LedgerView, now_ms};
 use crate::control::methods::filtered::{self, filters};
 use crate::control::rows::cost_row;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
+use crate::control::verifications::note;
 use crate::control::wire;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -251,6 +252,9 @@ pub(in crate::control) fn verify(
     state.ledger.flush()?;
     let report = state.ledger.verify(expect).map_err(RpcError::ledger)?;
     let mut verified = verified(&report);
+    if let LedgerView::Live(ledger) = &state.ledger {
+        note(ledger, &report, ledger.now_ms()).map_err(RpcError::ledger)?;
+    }
     if let Some(first) = verified.damage.first() {
         state.data_plane.damaged(&format!("the journal is damaged: {first}"));
     }

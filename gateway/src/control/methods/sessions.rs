@@ -1,6 +1,6 @@
 //! The methods about sessions.
 
-use agentledger_ledger::{Mark, Name, Session, SessionQuery, Status, rfc3339_ms};
+use agentledger_ledger::{Mark, Name, Session, SessionOrder, SessionQuery, Status, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
@@ -18,7 +18,7 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             "session.list",
             Role::Read,
             Scope::Tenant,
-            "Sessions, the one with the latest call first.",
+            "Sessions, the one with the latest call first, or by cost, calls or start.",
             r#"{"last": "24h"}"#,
         ),
         list,
@@ -64,7 +64,7 @@ const BEGINNING_MIN: usize = 4;
 const NAMES_SHOWN: usize = 5;
 
 /// Now, and the silence that completes a session; milliseconds.
-fn times(state: &ControlState) -> (i64, i64) {
+pub(super) fn times(state: &ControlState) -> (i64, i64) {
     (state.ledger.now_ms(), state.config.load().agent.session_timeout_ms())
 }
 
@@ -80,6 +80,11 @@ pub(in crate::control) fn list(
                 .ok_or_else(|| RpcError::InvalidParams("status must be active, completed or killed".to_owned()))?,
         ),
     };
+    let order = match asked.sort.as_str() {
+        "" => SessionOrder::default(),
+        word => SessionOrder::from_name(word)
+            .ok_or_else(|| RpcError::InvalidParams("sort must be last, cost, calls or started".to_owned()))?,
+    };
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let (now_ms, timeout_ms) = times(state);
     let last = Span::new(&asked.last, &None, &None);
@@ -91,6 +96,7 @@ pub(in crate::control) fn list(
         status,
         now_ms,
         timeout_ms,
+        order,
         limit,
     };
     let found = state.ledger.sessions().list(&query).map_err(RpcError::ledger)?;
@@ -127,7 +133,7 @@ pub(in crate::control) fn kill(
 }
 
 /// Narrowed to the caller's own tenant.
-fn own(caller: &Caller, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
+pub(super) fn own(caller: &Caller, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
     if caller.tenant.is_some() {
         let tenant = match &asked.tenant {
             // The sessions without a tenant are somebody else's.
@@ -192,7 +198,7 @@ fn mark(state: &ControlState, call: &Call, asked: wire::SessionParams, mark: Mar
 ///
 /// # Errors
 /// Several begin so.
-fn whole(state: &ControlState, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
+pub(super) fn whole(state: &ControlState, mut asked: wire::SessionParams) -> Result<wire::SessionParams, RpcError> {
     let beginning = asked.id.trim_end_matches('…').to_owned();
     let tenant = asked.tenant.as_deref().map(Name::from);
     let sessions = state.ledger.sessions();
@@ -237,7 +243,7 @@ fn found(state: &ControlState, asked: &wire::SessionParams) -> Result<wire::Sess
 }
 
 /// The sessions of this name: one of each tenant that has one.
-fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Session>, RpcError> {
+pub(super) fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Session>, RpcError> {
     if asked.id.is_empty() {
         return Err(RpcError::InvalidParams("id is missing".to_owned()));
     }
@@ -253,7 +259,7 @@ fn sessions(state: &ControlState, asked: &wire::SessionParams) -> Result<Vec<Ses
     Ok(found)
 }
 
-fn row(session: &Session, now_ms: i64, timeout_ms: i64) -> wire::SessionRow {
+pub(super) fn row(session: &Session, now_ms: i64, timeout_ms: i64) -> wire::SessionRow {
     wire::SessionRow {
         id: session.id.to_string(),
         tenant: session.who.tenant.to_string(),

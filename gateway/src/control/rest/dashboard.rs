@@ -1,7 +1,7 @@
 //! What the original's dashboard reads: sums, series and sessions.
 
 use agentledger_ledger::{
-    Dimension, Name, SeriesQuery, SessionQuery, Status, SummaryQuery, SummaryRow, Usd, rfc3339_ms,
+    Dimension, Name, SeriesQuery, SessionOrder, SessionQuery, Status, SummaryQuery, SummaryRow, Usd, rfc3339_ms,
 };
 
 use super::answer::Answer;
@@ -172,6 +172,7 @@ fn sessions_of(
         status,
         now_ms,
         timeout_ms,
+        order: SessionOrder::Last,
         limit,
     });
     let found = found.map_err(RpcError::ledger)?;

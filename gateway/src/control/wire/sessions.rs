@@ -16,6 +16,10 @@ pub struct SessionsParams {
     pub status: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant: String,
+    /// What comes first: `last` (the latest call, the default), `cost`, `calls` (the most) or `started` (the latest); of equal ones
+    /// the latest call.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sort: String,
     /// Sessions in the answer; default 100, at most 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
