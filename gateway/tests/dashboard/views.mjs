@@ -53,8 +53,7 @@ export async function views(browser) {
   }
   await scenario('windows of other widths lose nothing', () => narrow(browser, served, gateway));
   await served.stop();
-  for (const name of ['hostile', 'empty']) {
-    await other(browser, name, shots);
+  for (const name of ['hostile', 'empty']) await other(browser, name, shots);
 }
 
 export async function looked(page, words, { access = true } = {}) {
