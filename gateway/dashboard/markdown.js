@@ -48,17 +48,18 @@ function cells(line) {
     .map((cell) => cell.trim().replaceAll('\\|', '|'));
 }
 
-/** Code, bold, links and text. A link leads to a page of the guide or to the open net, and nowhere else. */
+/** Code, bold, italics, links and text. A link leads to a page of the guide or to the open net, and nowhere else. */
 export function spans(text) {
   const found = [];
-  const pattern = /`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)\s]+)\)/g;
+  const pattern = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\(([^)\s]+)\)/g;
   let at = 0;
   for (const match of text.matchAll(pattern)) {
     if (match.index > at) found.push({ kind: 'text', text: text.slice(at, match.index) });
     at = match.index + match[0].length;
-    const [, code, bold, words, href] = match;
+    const [, code, bold, italic, words, href] = match;
     if (code !== undefined) found.push({ kind: 'code', text: code });
     else if (bold !== undefined) found.push({ kind: 'bold', text: bold });
+    else if (italic !== undefined) found.push({ kind: 'italic', text: italic });
     else found.push(linkTo(words, href));
   }
   if (at < text.length) found.push({ kind: 'text', text: text.slice(at) });

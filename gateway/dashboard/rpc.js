@@ -77,9 +77,17 @@ let nextId = 1;
 /** Calls a method; what is called before this turn ends goes together. */
 export function call(method, params = {}) {
   return new Promise((resolve, reject) => {
-    queue.push({ method, params, resolve, reject });
+    queue.push({ method, params: tagged(params), resolve, reject });
     if (queue.length === 1) queueMicrotask(flush);
   });
+}
+
+/** Addresses name a tag `tag:NAME`; methods take tags together, by their names. */
+export function tagged(params) {
+  const given = Object.entries(params);
+  const tags = given.filter(([name]) => name.startsWith('tag:')).map(([name, value]) => [name.slice(4), value]);
+  if (!tags.length) return params;
+  return { ...Object.fromEntries(given.filter(([name]) => !name.startsWith('tag:'))), tags: Object.fromEntries(tags) };
 }
 
 /** Calls a method that changes something: with an id, so that sending it again after a lost answer does nothing twice. */

@@ -12,6 +12,7 @@ use crate::config::Backup;
 use crate::moving::archive::{self, ArchiveError, Source, Written};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::upkeep::BackupFailure;
 use crate::tasks::spawn_named_on;
 use crate::telemetry::alerts::Severity;
 use crate::telemetry::{self, Samples};
@@ -114,6 +115,10 @@ fn once(gateway: &Gateway, settings: &Backup, version: &str, counts: &Counts) {
         }
         Err(error) => {
             counts.failed.fetch_add(1, Ordering::Relaxed);
+            gateway.upkeep.backup_failed(BackupFailure {
+                at_ms: gateway.clock.now_ms(),
+                why: error.to_string(),
+            });
             let own = OwnAlert {
                 severity: Severity::Warning,
                 details: Vec::new(),
@@ -149,14 +154,56 @@ fn file_name(now_ms: i64) -> String {
     format!("{PREFIX}{at}{SUFFIX}")
 }
 
+/// An archive of the schedule that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptArchive {
+    pub file: String,
+    /// When it was written, by its name: RFC 3339.
+    pub at: String,
+    pub bytes: u64,
+}
+
+/// The archives of the schedule in a folder, the latest first; none where it cannot be read.
+pub fn kept(dir: &Path) -> Vec<KeptArchive> {
+    let Ok(found) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let kept = found.flatten().filter_map(|entry| {
+        let file = entry.file_name().into_string().ok().filter(|name| is_ours(name))?;
+        Some(KeptArchive {
+            at: written_at(&file)?,
+            bytes: entry.metadata().ok()?.len(),
+            file,
+        })
+    });
+    let mut kept: Vec<KeptArchive> = kept.collect();
+    kept.sort_unstable_by(|one, other| other.at.cmp(&one.at));
+    kept
+}
+
+/// `20261122T063000123Z` as `2026-11-22T06:30:00.123Z`.
+fn written_at(name: &str) -> Option<String> {
+    let at = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let part = |range: std::ops::Range<usize>| at.get(range);
+    Some(format!(
+        "{}-{}-{}T{}:{}:{}.{}Z",
+        part(0..4)?,
+        part(4..6)?,
+        part(6..8)?,
+        part(9..11)?,
+        part(11..13)?,
+        part(13..15)?,
+        part(15..18)?
+    ))
+}
+
+fn is_ours(name: &str) -> bool {
+    let at = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    at.is_some_and(|at| at.len() == "20261122T063000123Z".len() && at.bytes().all(|one| one.is_ascii_alphanumeric()))
+}
+
 /// Keeps the newest, by their names; nothing that is not named as these are is touched.
 fn remove_old(dir: &Path, keep: usize) -> std::io::Result<()> {
-    let is_ours = |name: &str| {
-        let at = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-        at.is_some_and(|at| {
-            at.len() == "20261122T063000123Z".len() && at.bytes().all(|one| one.is_ascii_alphanumeric())
-        })
-    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         found.extend(entry?.file_name().into_string().ok().filter(|name| is_ours(name)));
@@ -198,5 +245,7 @@ mod tests {
         left.sort();
         assert_eq!(left.len(), 2 + others.len());
         assert!(left.contains(&file_name(1_795_305_600_123 + 4 * 86_400_000)) && !left.contains(&name));
+        let kept: Vec<String> = kept(dir.path()).into_iter().map(|kept| kept.at).collect();
+        assert_eq!(kept, ["2026-11-26T00:00:00.123Z", "2026-11-25T00:00:00.123Z"]);
     }
 }

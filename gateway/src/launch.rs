@@ -45,6 +45,7 @@ use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::rules::{Fingerprints, Rules, RulesError};
+use crate::proxy::shared::upkeep::Upkeep;
 use crate::runtime::{Fault, Tallies, short};
 use crate::tasks::Watch;
 use crate::telemetry::{self, Metrics, Otlp, OtlpError};
@@ -326,6 +327,8 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         progress: Arc::new(SessionProgress::default()),
         backing_off: BackingOff::default(),
         cached_input: CachedInput::new(&ledger),
+        live: Arc::default(),
+        upkeep: Upkeep::default(),
         rates: Arc::default(),
         shadow_rates: Arc::default(),
         alerts,
@@ -344,13 +347,18 @@ pub fn launch(loaded: LoadedSetup, clock: Arc<dyn Clock>) -> Result<Launched, La
         ledger: LedgerView::Live(ledger),
         config: Arc::clone(&shared),
         metrics,
-        data_plane: Arc::new(Steering(Arc::clone(&reloads), Arc::clone(&wrapped))),
+        data_plane: Arc::new(Steering {
+            reloads: Arc::clone(&reloads),
+            wrapped: Arc::clone(&wrapped),
+            mcp: Arc::clone(&mcp),
+        }),
         version: version(),
         started_at_ms: clock.now_ms(),
         requests: Mutex::default(),
         corrections: Mutex::default(),
         replays: Default::default(),
         verifications: Default::default(),
+        issued_tokens: Default::default(),
     });
     let control = control::start(state, &config.control.socket, config.control.listen.as_deref())?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

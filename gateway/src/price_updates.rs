@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::price::update::{self, HeldBack, Proposal};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::upkeep::{PriceDifference, PriceDrift};
 use crate::tasks::spawn_named_on;
 use crate::telemetry::alerts::Severity;
 
@@ -72,6 +73,11 @@ pub async fn once(gateway: &Gateway) {
     let sources = match update::load_all(&settings.from).await {
         Ok(sources) => sources,
         Err(error) => {
+            gateway.upkeep.compared(PriceDrift {
+                at_ms: gateway.clock.now_ms(),
+                error: error.to_string(),
+                ..PriceDrift::default()
+            });
             return tell(
                 gateway,
                 "price_update_failed",
@@ -82,6 +88,7 @@ pub async fn once(gateway: &Gateway) {
     };
     let now_ms = gateway.clock.now_ms();
     let proposal = update::propose(&rules.prices, &sources, now_ms);
+    gateway.upkeep.compared(drift(&proposal, now_ms));
     tell_held_back(gateway, &proposal.held_back);
     if proposal.changes.is_empty() {
         return tracing::info!(compared = proposal.compared, "prices are up to date");
@@ -102,6 +109,28 @@ pub async fn once(gateway: &Gateway) {
             let message = format!("prices are not updated: {}: {error}", path.display());
             tell(gateway, "price_update_failed", "file", message);
         }
+    }
+}
+
+/// Of a comparison, what differs: believed or not.
+fn drift(proposal: &Proposal, at_ms: i64) -> PriceDrift {
+    let held_back = proposal.held_back.iter().map(|said| PriceDifference {
+        provider: said.provider.clone(),
+        model: said.id.clone(),
+        what: said.what.clone(),
+        held_back: said.reason.clone(),
+        ..PriceDifference::default()
+    });
+    PriceDrift {
+        at_ms,
+        compared: proposal.compared,
+        differences: proposal
+            .changes
+            .iter()
+            .map(PriceDifference::from)
+            .chain(held_back)
+            .collect(),
+        error: String::new(),
     }
 }
 

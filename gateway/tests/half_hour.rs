@@ -1,4 +1,4 @@
-//! A new user's half hour with a first policy: the README's own commands, one after the other, on a running gateway that has calls to
+//! A new user's half hour with a first policy: the guide's own commands (policies.md), one after the other, on a running gateway that has calls to
 //! rehearse on.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ struct User<'h> {
 }
 
 impl User<'_> {
-    /// The next of the README's commands; what it printed, and whether it went well.
+    /// The next of the page's commands; what it printed, and whether it went well.
     fn next(&mut self, starts: &str) -> (String, bool) {
         let args = self.commands.remove(0);
         assert!(args.join(" ").starts_with(starts), "{args:?} in the place of {starts}");
@@ -45,10 +45,11 @@ impl User<'_> {
     }
 }
 
-/// The commands of the README's section, without their comments.
+/// The commands of the page's section, without their comments.
 fn commands() -> Vec<Vec<String>> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let (_, section) = readme.split_once("## Rehearse it before it binds").unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/guide/policies.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("## The first half hour").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let lines = section.lines().filter_map(|line| line.strip_prefix("$ agentledger "));
     let words = |line: &str| {
@@ -75,7 +76,7 @@ fn call(client: &Client, agent: &str) -> u16 {
 }
 
 #[test]
-fn the_readmes_half_hour_with_a_first_policy() {
+fn the_guides_half_hour_with_a_first_policy() {
     let upstream = Upstream::always(Script::json(200, DEAR));
     let home = Installation::new(&format!("providers: {{openai: {{upstream: \"{}\"}}}}", upstream.base()));
     let running = home.serve();

@@ -68,6 +68,8 @@ fn the_pages_files_are_there_packed_once_and_kept_by_their_tag() {
     }
     let guide = gateway.client.get("/assets/guide/budgets.md");
     assert!(guide.text().starts_with("# "), "{}", guide.text());
+    let section = gateway.client.get("/assets/guide/claude-code.md").text();
+    assert!(section.starts_with("## Claude Code"), "{section}");
     for none in [
         "/assets/budgets",
         "/assets/guide/app.js",
@@ -114,4 +116,35 @@ fn a_pages_socket_without_its_token_is_told_why_and_closed() {
     // A page of another origin, and a program that has no token, come no further than before.
     assert!(Peer::try_open(gateway.address(), "/rpc", &[("origin", "https://evil.example")]).is_err());
     assert!(Peer::try_open(gateway.address(), "/rpc", &[]).is_err());
+}
+
+#[test]
+fn a_token_that_is_given_out_opens_what_it_may_for_a_while_and_ends_with_what_it_was_got_by() {
+    let clock = std::sync::Arc::new(agentledger_ledger::ManualClock::new(1_795_341_600_000));
+    let upstream = Upstream::always(Script::json(200, "{}"));
+    let gateway = Setup::new(&upstream)
+        .with(CONTROL)
+        .clock(std::sync::Arc::clone(&clock) as std::sync::Arc<dyn agentledger_ledger::Clock>)
+        .start();
+    let given = crate::rpc::rpc(&gateway, TOKEN, "system.token", &json!({"role": "read", "lasts": "1h"}));
+    let token = given["result"]["token"].as_str().unwrap().to_owned();
+    let who = crate::rpc::rpc(&gateway, &token, "system.whoami", &json!({}))["result"].clone();
+    assert_eq!((&who["name"], &who["role"]), (&json!("ops"), &json!("read")), "{who}");
+    let further = crate::rpc::rpc(&gateway, &token, "system.token", &json!({}));
+    assert_eq!(
+        further["error"]["data"]["code"],
+        json!("forbidden"),
+        "a reader gives none out"
+    );
+    for (params, why) in [
+        (json!({"role": "owner"}), "role"),
+        (json!({"lasts": "8d"}), "7d"),
+        (json!({"lasts": "0s"}), "7d"),
+    ] {
+        let refused = crate::rpc::rpc(&gateway, TOKEN, "system.token", &params);
+        assert!(refused["error"]["message"].as_str().unwrap().contains(why), "{refused}");
+    }
+    clock.advance_ms(3_600_000);
+    let late = crate::rpc::rpc(&gateway, &token, "system.whoami", &json!({}));
+    assert_eq!(late["error"]["data"]["code"], json!("expired_token"));
 }

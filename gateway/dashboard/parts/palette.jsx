@@ -124,7 +124,7 @@ function useNames() {
         },
         () => {},
       );
-    ask('budgets', 'budget.status', { limit: 500 }, (value) => value.budgets.filter((row) => row.limits.length));
+    ask('budgets', 'budget.status', { order: 'urgency', limit: 500 }, (value) => value.budgets.filter((row) => row.limits.length));
     ask('sessions', 'session.list', { status: 'active', limit: 100 }, (value) => value.sessions);
     for (const by of ['agent', 'model', 'tenant'])
       ask(by, 'ledger.summary', { by, last: '30d' }, (value) => value.rows.slice(0, 500));

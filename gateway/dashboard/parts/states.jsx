@@ -71,6 +71,11 @@ const MEANING = {
 const LINE = { ledger_failed: 'agentledger verify', internal: 'agentledger status', no_connection: 'agentledger status' };
 
 /** What went wrong, what it means for the money, the line to run, code and id. */
+/** What was not looked through, where an answer reads no further back. */
+export function Since({ at }) {
+  return at ? <p class="cap">Only what began since {moment(at, now())}: before it there is more than one answer reads.</p> : null;
+}
+
 export function Failure({ error, retry }) {
   return (
     <div class="told" role="alert">

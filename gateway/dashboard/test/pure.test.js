@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { budgetRows, byUrgency, runsOut, stateOf } from '../budgets.js';
 import { accountFilter, accountGroup, accountWords } from '../accounts.js';
@@ -7,6 +8,7 @@ import { blocks, spans } from '../markdown.js';
 import { ordered } from '../order.js';
 import { isOutlying, labelEvery, logTicks, scale, shares, stacked, ticks } from '../parts/geometry.js';
 import { buckets, moment, span } from '../time.js';
+import { TOPICS } from '../topics.js';
 import { fromEntries, loops, rowsOf } from '../tree.js';
 
 test('limits stand at one place, and what passes them is cut', () => {
@@ -113,7 +115,17 @@ test('the guide is read without markup, and its links lead nowhere else', () => 
     spans('[x](javascript:alert(1))').map((span) => span.kind),
     ['text', 'text'],
   );
+  assert.deepEqual(
+    spans('a **b** *c* `*` 2 * 3').map((span) => span.kind),
+    ['text', 'bold', 'text', 'italic', 'text', 'code', 'text'],
+  );
   assert.deepEqual(spans('see [b](budgets.md#x)')[1], { kind: 'link', text: 'b', href: '/guide/budgets' });
+});
+
+test("the guide's list has each page that the gateway has, in its order", () => {
+  const source = readFileSync(new URL('../../src/guide.rs', import.meta.url), 'utf8');
+  const [, pages] = /= pages!\[([^\]]*)\]/.exec(source);
+  assert.deepEqual(TOPICS, [...pages.matchAll(/"([\w-]+)"/g)].map((match) => match[1]));
 });
 
 test('a session is a tree, and a loop has its bracket', () => {

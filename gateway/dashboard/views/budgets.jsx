@@ -95,7 +95,7 @@ function All({ kind }) {
   const at = now();
   const data = useCalls(
     [
-      ['budget.status', { limit: 10_000, ...(kind ? { account: kind } : {}) }],
+      ['budget.status', { order: 'urgency', limit: 1000, ...(kind ? { account: kind } : {}) }],
       ['budget.status', { account: wholeAccount(), window: 'month' }],
       ['denial.list', { from: iso(dayStart(at)), code: 'budget_' }],
       ['ledger.forecast', { account: wholeAccount(), window: 'month' }],
@@ -120,7 +120,7 @@ function All({ kind }) {
         ) : (
           <Empty
             title="No limit is set."
-            line="agentledger budgets set agent --window day --limit 5"
+            line="agentledger budgets set agent 5 --window day"
             guide="What a limit can do"
             topic="budgets">
             A limit stands here with what is left of it, and when it runs out.

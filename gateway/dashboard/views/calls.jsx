@@ -9,7 +9,7 @@ import { moment, period, span } from '../time.js';
 import { filters, here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { Id, Name, None, Usd, Warn } from '../parts/text.jsx';
-import { Empty, Failure, Skeleton } from '../parts/states.jsx';
+import { Empty, Failure, Since, Skeleton } from '../parts/states.jsx';
 import { Table } from '../parts/table.jsx';
 import { Filters, Periods, Pick, Seg } from '../parts/controls.jsx';
 import { CallDetail } from './call.jsx';
@@ -77,10 +77,8 @@ function Entries({ kind }) {
     [['ledger.calls', { ...within, ...(kind ? { is: kind } : {}), ...(sort ? { sort } : {}), limit: PAGE, ...cursors }]],
     { every: 60_000 },
   );
-  const old = data.results[0] && data.results[0].error && data.results[0].error.code === 'unknown_method';
   const tailed = Object.fromEntries(Object.entries(filters.value).filter(([name]) => TAILED.includes(name)));
   const isTail = !sort && !kind && !query.cursor && !query.to && Object.keys(tailed).length === Object.keys(filters.value).length;
-  if (old) return <Old within={within} />;
   if (!data.ready) return <Skeleton headline rows={16} />;
   const { value, error } = data.results[0];
   if (!value) return <Failure error={error} retry={data.reload} />;
@@ -90,6 +88,7 @@ function Entries({ kind }) {
       calls={value.calls}
       total={value.total}
       next={value.next}
+      since={value.since}
       tail={isTail ? tailed : null}
       at={at}
       sort={sort}
@@ -108,23 +107,6 @@ async function allOf(params) {
     cursor = page.next;
   } while (cursor && all.length < FILE_ROWS_MAX);
   return all;
-}
-
-/** A gateway without `ledger.calls`: entries in the order in which they were settled, page by page, without a sum. */
-function Old({ within }) {
-  const { query } = route.value;
-  const data = useCalls([['ledger.query', { ...within, limit: PAGE, ...(query.cursor ? { cursor: query.cursor } : {}) }]], {
-    every: 60_000,
-  });
-  if (!data.ready) return <Skeleton headline rows={16} />;
-  const { value, error } = data.results[0];
-  if (!value) return <Failure error={error} retry={data.reload} />;
-  return (
-    <>
-      <p class="cap pad-y">This gateway lists calls from the earliest on, and not by cost.</p>
-      <Listing calls={value.entries} next={value.next} tail={null} at={now()} sort="" />
-    </>
-  );
 }
 
 const read = (entry) => Object.entries(entry.usage).reduce((all, [kind, n]) => (/^(input|cache)/.test(kind) ? all + n : all), 0);
@@ -194,7 +176,7 @@ function callColumns(at) {
   ];
 }
 
-function Listing({ calls, total, next, tail, at, sort, whole }) {
+function Listing({ calls, total, next, since, tail, at, sort, whole }) {
   const { query } = route.value;
   const [ref, fresh, waiting, take, gap] = useTail(tail, calls);
   const rows = [...fresh, ...calls];
@@ -209,6 +191,7 @@ function Listing({ calls, total, next, tail, at, sort, whole }) {
   };
   return (
     <div ref={ref}>
+      <Since at={since} />
       <div class="top">
         <div>
           <div class="cap">

@@ -5,29 +5,8 @@ import { route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { CopyLine } from '../parts/text.jsx';
 import { Skeleton } from '../parts/states.jsx';
+import { TOPICS } from '../topics.js';
 import { blocks, spans } from '../markdown.js';
-
-export const TOPICS = [
-  'clients',
-  'budgets',
-  'rules',
-  'rest',
-  'policies',
-  'policy-versions',
-  'replay',
-  'prices',
-  'estimates',
-  'fetched',
-  'mcp',
-  'alerts',
-  'plugins',
-  'refusals',
-  'admin',
-  'operations',
-  'telemetry',
-  'moving',
-  'cli',
-];
 
 const NAMES = { mcp: 'MCP', cli: 'CLI', rest: 'REST' };
 
@@ -135,6 +114,8 @@ const inline = (text) =>
       </code>
     ) : span.kind === 'bold' ? (
       <b key={i}>{span.text}</b>
+    ) : span.kind === 'italic' ? (
+      <i key={i}>{span.text}</i>
     ) : span.kind === 'link' ? (
       <a key={i} href={span.href} {...(span.href.startsWith('/') ? {} : { target: '_blank', rel: 'noreferrer' })}>
         <u>{span.text}</u>

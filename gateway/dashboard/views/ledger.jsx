@@ -80,9 +80,17 @@ function Chain({ data, show }) {
         {show !== 'journal' && (
           <section class="block">
             <h2 class="head">
-              Backups <small>{backups ? `every ${backups.every}, ${count(backups.keep)} kept` : ''}</small>
+              Backups <small>
+                {backups && (backups.every ? `every ${backups.every}, ${count(backups.keep)} kept` : 'no schedule: backup.every')}
+              </small>
             </h2>
-            {backups ? <Backups rows={backups.backups} at={at} /> : <p class="soft pad-y">What was written, and when: {NONE}</p>}
+            {backups && backups.backups.length > 0 ? (
+              <Backups rows={backups.backups} at={at} />
+            ) : backups ? (
+              <p class="soft pad-y">None was written by a schedule.</p>
+            ) : (
+              <p class="soft pad-y">What was written, and when: {NONE}</p>
+            )}
           </section>
         )}
       </div>

@@ -1,6 +1,6 @@
 // Which tools, what do they cost, which changed.
 
-import { count, latency, NONE, pixels, plural } from '../format.js';
+import { count, NONE, pixels, plural } from '../format.js';
 import { change, now } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { date, moment, span } from '../time.js';
@@ -12,6 +12,8 @@ import { Table } from '../parts/table.jsx';
 import { Periods } from '../parts/controls.jsx';
 import { ask, say } from '../parts/sheet.jsx';
 import { Sum } from '../parts/layout.jsx';
+
+const TRANSPORTS = { http: 'HTTP', stdio: 'started by its client' };
 
 export function Mcp() {
   const { query } = route.value;
@@ -69,7 +71,7 @@ export function Mcp() {
                   </span>
                   <Usd of={one.spent_usd} cents />
                   <span class="cap">
-                    <Name of={one.transport} most={28} none={plural(one.calls, 'call')} />
+                    {TRANSPORTS[one.transport] || plural(one.calls, 'call')}
                   </span>
                   <span>
                     {(one.tools || []).some((tool) => tool.changed) && (
@@ -96,7 +98,7 @@ export function Mcp() {
           !list.length && (
             <Empty
               title="No tool was called."
-              line="agentledger mcp-wrap --print-config"
+              line="agentledger mcp-wrap --server files --print-config claude-code -- npx -y @modelcontextprotocol/server-filesystem ."
               guide="How tools come into the books"
               topic="mcp">
               Servers stand here with what their tools cost.
@@ -124,12 +126,6 @@ function toolColumns(range) {
               <span class="tag warn">▲ changed</span>
             </>
           )}
-          {tool.hidden_for && (
-            <>
-              {' '}
-              <span class="tag">hidden, {tool.hidden_for}</span>
-            </>
-          )}
         </>
       ),
     },
@@ -140,29 +136,12 @@ function toolColumns(range) {
       phone: 3,
       cell: (tool) => (
         <span class="cap">
-          <Name of={tool.price} most={48} />
+          <Name of={tool.price} most={48} none="–" />
         </span>
       ),
     },
     { key: 'calls', head: 'Calls', num: true, sort: 'number', phone: 4, cell: (tool) => count(tool.calls) },
     { key: 'failed', head: 'Failed', num: true, sort: 'number', cell: (tool) => (tool.failed ? count(tool.failed) : <None />) },
-    {
-      key: 'p50_ms',
-      head: 'p50',
-      num: true,
-      class: 'soft',
-      sort: 'number',
-      cell: (tool) => (tool.p50_ms ? latency(tool.p50_ms) : <None />),
-    },
-    {
-      key: 'p95_ms',
-      far: true,
-      head: 'p95',
-      num: true,
-      class: 'soft',
-      sort: 'number',
-      cell: (tool) => (tool.p95_ms ? latency(tool.p95_ms) : <None />),
-    },
     {
       key: 'held_usd',
       head: 'Held',
@@ -226,9 +205,6 @@ function Server({ server, tools, range }) {
           note={server.held_calls === undefined ? NONE : plural(server.held_calls, 'call')}>
           {server.held_usd === undefined ? <None /> : <Usd of={server.held_usd} />}
         </Sum>
-        <Sum caption="Gateway adds" note={server.adds ? `p50 · ${server.adds.p99_ms} ms p99` : ''}>
-          {server.adds ? `${server.adds.p50_ms} ms` : <None />}
-        </Sum>
       </div>
       {rows
         .filter((tool) => tool.changed)
@@ -251,7 +227,6 @@ function Server({ server, tools, range }) {
       ) : (
         <p class="soft pad-y">None of its tools was called in this period.</p>
       )}
-      {server.callers && server.callers.length > 0 && <Callers rows={server.callers} />}
     </>
   );
 }
@@ -266,9 +241,9 @@ function Heading({ server }) {
           </a>{' '}
           <Name of={server.name} most={40} />{' '}
           <small class="soft">
-            <Name of={server.transport} most={32} none="" />
+            {TRANSPORTS[server.transport] || ''}
           </small>{' '}
-          {server.state && <span class="tag">{server.state}</span>}
+          {server.pin && <span class="tag">{server.pin === 'refuse' ? 'changes refused' : 'changes alerted'}</span>}
         </h2>
         <p class="cap">
           {server.path && <span class="mono">{server.path}</span>}
@@ -284,32 +259,6 @@ function Heading({ server }) {
         </a>
       </div>
     </div>
-  );
-}
-
-function Callers({ rows }) {
-  const most = pixels(rows[0].spent_usd);
-  return (
-    <>
-      <h3 class="head2 gap-y">Who calls them</h3>
-      <table class="bars callers" aria-label="Who calls them">
-        <tbody>
-          {rows.map((one) => (
-            <tr key={one.agent}>
-              <td class="name">
-                <Name of={one.agent} most={24} none="no agent" />
-              </td>
-              <td class="barred">
-                <i class="cell-bar" style={{ width: `${most ? (pixels(one.spent_usd) / most) * 100 : 0}%` }} />
-              </td>
-              <td class="num">
-                <Usd of={one.spent_usd} cents />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </>
   );
 }
 
@@ -342,18 +291,24 @@ function Changed({ server, tool, at }) {
       <div class="detail-head">
         <p>
           <b class="warnx">
-            <Warn /> <Name of={tool.name} most={40} /> describes itself differently since {moment(changed.since, at)}.
+            <Warn /> <Name of={tool.name} most={40} /> describes itself differently{changed.since ? ` since ${moment(changed.since, at)}` : ''}.
           </b>{' '}
-          <span class="soft">{plural(changed.refused, 'call')} refused since.</span>
+          <span class="soft">
+            {plural(changed.refused, 'call')} refused since.{changed.is_refused && ' It stays refused.'}
+          </span>
         </p>
-        <div class="row-of">
-          <button type="button" class="button" onClick={() => decide(true)}>
-            Accept the change
-          </button>
-          <button type="button" class="button main" onClick={() => decide(false)}>
-            Keep refusing
-          </button>
-        </div>
+        {changed.now && (
+          <div class="row-of">
+            <button type="button" class="button" onClick={() => decide(true)}>
+              Accept the change
+            </button>
+            {!changed.is_refused && (
+              <button type="button" class="button main" onClick={() => decide(false)}>
+                Keep refusing
+              </button>
+            )}
+          </div>
+        )}
       </div>
       <pre class="code bare">
         {(changed.lines || []).map(([sign, line], i) => (
@@ -366,8 +321,21 @@ function Changed({ server, tool, at }) {
         ))}
       </pre>
       <p class="cap">
-        Pinned <Id of={changed.pinned} most={10} /> on {date(changed.pinned_at)} by <Name of={changed.pinned_by} most={24} /> ·
-        now <Id of={changed.now} most={10} />
+        Pinned <Id of={changed.pinned} most={10} />
+        {changed.pinned_at && ` on ${date(changed.pinned_at)}`}
+        {changed.pinned_by ? (
+          <>
+            {' '}
+            by <Name of={changed.pinned_by} most={24} />
+          </>
+        ) : (
+          ' when it was first seen'
+        )}{' '}
+        {changed.now && (
+          <>
+            · now <Id of={changed.now} most={10} />
+          </>
+        )}
       </p>
     </div>
   );

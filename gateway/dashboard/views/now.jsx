@@ -57,7 +57,7 @@ function Figures({ tenant }) {
       ['ledger.series', { step: 'minute', from: iso(minute - HOUR), to: iso(minute), ...of }],
       ['ledger.pace', of],
       ['ledger.forecast', { account, window: 'month' }],
-      ['budget.status', { limit: 1000 }],
+      ['budget.status', { order: 'urgency', limit: 100 }],
       ['alert.list', { limit: 10 }],
       ['audit.list', { limit: 10 }],
     ],
@@ -344,7 +344,7 @@ function Closest({ budgets, at }) {
       {!rows.length && (
         <Empty
           title="No limit is set."
-          line="agentledger budgets set agent --window day --limit 5"
+          line="agentledger budgets set agent 5 --window day"
           guide="What a limit can do"
           topic="budgets">
           A limit stands here with what is left of it, and when it runs out.

@@ -1,6 +1,8 @@
 // What does it cost, since when, says who.
 
 import { compact, count, exact, NONE, plural } from '../format.js';
+import { now } from '../rpc.js';
+import { moment } from '../time.js';
 import { useCalls } from '../data.js';
 import { here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
@@ -159,7 +161,9 @@ function PriceRows({ data, query }) {
 
 function Drift({ drift }) {
   if (!drift) return `Drift from sources: ${NONE}.`;
-  if (!drift.differences.length) return `No drift, compared ${drift.at}.`;
+  if (!drift.at) return 'Not compared with its sources since the start.';
+  if (drift.error) return `Its sources could not be read, ${moment(drift.at, now())}.`;
+  if (!drift.differences.length) return `No drift, compared ${moment(drift.at, now())}.`;
   return (
     <b class="warnx">
       <Warn /> {plural(drift.differences.length, 'price')} differ from their sources.

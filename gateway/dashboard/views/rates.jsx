@@ -1,6 +1,6 @@
-// Who is near a rate, who waits.
+// Who is near a rate.
 
-import { count, NONE, plural } from '../format.js';
+import { age, count, NONE, plural } from '../format.js';
 import { change } from '../rpc.js';
 import { useCalls } from '../data.js';
 import { here, to } from '../route.js';
@@ -20,6 +20,8 @@ const RATES = [
   ['tokens_per_day', 'tokens a day'],
   ['parallel', 'at one time'],
 ];
+
+const WORDS = Object.fromEntries(RATES);
 
 const undo = (result) =>
   result.change ? () => change('rule.revert', { change: result.change, note: 'undone in the dashboard' }) : null;
@@ -115,10 +117,10 @@ function RateRows({ data }) {
           <p>
             {plural(rows.length, 'rate')} in {plural(rules.rules.length, 'rule')}
           </p>
-          <p class="soft">A call that does not fit waits for its turn, or is refused with the time to wait.</p>
+          <p class="soft">A call that does not fit is refused, and told how long to wait.</p>
         </div>
       </div>
-      {busiest ? <Busiest rows={busiest} /> : <p class="cap pad-y">Who is near a rate, and who waits: {NONE}</p>}
+      {busiest ? busiest.length > 0 && <Busiest rows={busiest} /> : <p class="cap pad-y">Who is near a rate: {NONE}</p>}
       {rows.length ? (
         <Table label="Rates" columns={columns} rows={rows} id={(row) => row.id} file="rates" />
       ) : (
@@ -141,9 +143,9 @@ function Busiest({ rows }) {
       name="near"
       columns={[
         { key: 'account', head: 'Account', phone: 1, cell: (row) => <Name of={row.account} /> },
-        { key: 'rate', head: 'Rate', phone: 3, cell: (row) => <Name of={row.rate} /> },
+        { key: 'rate', head: 'Rate', phone: 3, cell: (row) => <span class="soft">{WORDS[row.rate] || row.rate}</span> },
         { key: 'used', head: 'Used', num: true, phone: 2, cell: (row) => `${count(row.used)} of ${count(row.limit)}` },
-        { key: 'waits', head: 'Wait', num: true, phone: 4, cell: (row) => (row.waiting ? count(row.waiting) : <None />) },
+        { key: 'free', head: 'All free in', num: true, phone: 4, cell: (row) => (row.reset_ms ? age(row.reset_ms) : <None />) },
       ]}
       rows={rows}
       id={(row) => `${row.account} ${row.rate}`}

@@ -152,7 +152,7 @@ function List({ sessions, looped, status, shown }) {
         </ul>
       ) : (
         <div class="inset">
-          <Empty title="No session fits." line="X-Agent-Session: run-1" guide="How calls are put together" topic="clients">
+          <Empty title="No session fits." line="X-Agent-Session: run-1" guide="How calls are put together" topic="identity">
             Calls with one X-Agent-Session are one run, and stand here with what it cost.
           </Empty>
         </div>
@@ -234,9 +234,9 @@ function Detail({ id, tenant, looped }) {
     return (
       <Empty
         title="There is no such session."
-        line="agentledger sessions list"
+        line="agentledger sessions"
         guide="How calls are put together"
-        topic="clients">
+        topic="identity">
         It may be another tenant’s, or older than what is kept.
       </Empty>
     );

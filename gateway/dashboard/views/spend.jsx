@@ -8,7 +8,7 @@ import { filters, here, route, to } from '../route.js';
 import { wholeAccount } from '../me.js';
 import { Page } from '../shell.jsx';
 import { Held, Name, None, Usd } from '../parts/text.jsx';
-import { Empty, Failure, Skeleton } from '../parts/states.jsx';
+import { Empty, Failure, Since, Skeleton } from '../parts/states.jsx';
 import { Stack } from '../parts/chart.jsx';
 import { isOutlying } from '../parts/geometry.js';
 import { DIMENSIONS, dimensionName, dimensionValue, Filters, Periods, Pick, Seg } from '../parts/controls.jsx';
@@ -80,6 +80,7 @@ function Figures({ range, by, unit, compare, at }) {
   }
   return (
     <>
+      <Since at={summary.since} />
       <Head {...{ view, range, unit, compare, total, within, of, log, forecast, was: compare && before && before.total }} />
       {chart}
       <Breakdown

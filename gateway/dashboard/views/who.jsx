@@ -7,7 +7,7 @@ import { day, iso, span } from '../time.js';
 import { filters, here, route, to } from '../route.js';
 import { Page } from '../shell.jsx';
 import { None, Usd } from '../parts/text.jsx';
-import { Empty, Failure, Skeleton } from '../parts/states.jsx';
+import { Empty, Failure, Since, Skeleton } from '../parts/states.jsx';
 import { DIMENSIONS, dimensionName, dimensionValue, Filters, Periods, Pick } from '../parts/controls.jsx';
 import { beforeMap, Breakdown } from './breakdown.jsx';
 
@@ -67,6 +67,7 @@ function Figures({ by, range, minute }) {
   };
   return (
     <>
+      <Since at={summary.since} />
       <div class="top">
         <div>
           <div class="cap">
@@ -124,7 +125,7 @@ function Figures({ by, range, minute }) {
           title="Nobody spent anything in this period."
           line="X-Agent-Id: ci-review"
           guide="How agents name themselves"
-          topic="clients">
+          topic="identity">
           Agents name themselves in headers; teams and projects come in X-Agent-Tags.
         </Empty>
       )}

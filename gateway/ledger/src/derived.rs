@@ -30,6 +30,8 @@ pub(crate) struct Derived {
     pub import_places: ImportPlaces,
     pub change_rows: ChangeRows,
     pub denial_rows: DenialRows,
+    /// The last event that is in it; 0 where none came since it was read from disk.
+    applied: u64,
 }
 
 impl Derived {
@@ -43,6 +45,7 @@ impl Derived {
             import_places: ImportPlaces::default(),
             change_rows: ChangeRows::default(),
             denial_rows: DenialRows::default(),
+            applied: 0,
         }
     }
 
@@ -66,9 +69,14 @@ impl Derived {
         self.open.get(&hold).map(|(_, facts)| Arc::clone(facts))
     }
 
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
     /// The entry that a settled hold became. `stores` are read only for an adjustment of an older journal, which does not repeat
     /// the facts of its entry.
     pub fn apply(&mut self, sequence: u64, event: &Event, stores: &dyn Stores) -> Option<Entry> {
+        self.applied = sequence;
         let held_ms = match event {
             Event::Settled(settled) => self.open.get(&settled.hold).map(|(held_ms, _)| *held_ms),
             _ => None,

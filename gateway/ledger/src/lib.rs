@@ -29,7 +29,7 @@
 //! order: billed codec books journal
 //! order: import_places
 //! order: bill_rows change_rows denial_rows known_heads query adjustments by_id journal_rows recovered session_rows reports rollup sessions
-//! order: peaks checkpoint derived queue retention verify
+//! order: peaks checkpoint derived scan queue retention verify
 //! order: applier error side_table writer options core recover archive
 //! order: hold offline ledger events reads testing
 //! ```
@@ -86,6 +86,7 @@ mod recovered;
 mod reports;
 mod retention;
 mod rollup;
+mod scan;
 mod secret_check;
 mod session_rows;
 mod sessions;
@@ -135,7 +136,8 @@ pub use queue::Stopped;
 pub use recorded::{Base, HoldNotes, InForce, Record, RefusalRecord, Refused};
 pub use recovered::{RecoveredEntry, RecoveredId};
 pub use reports::{BalancePage, BalanceRow};
-pub use rollup::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
+pub use rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow, Totals};
+pub use scan::Scanned;
 pub use session_rows::{SessionRows, SessionRowsQuery};
 pub use sessions::{Kept, Kin, PARENT_TAG, Session, SessionOrder, SessionQuery, Sessions, Status, Who};
 pub use side_table::SideTable;

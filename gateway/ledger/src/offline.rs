@@ -18,7 +18,8 @@ use crate::query::{self, EntryPage, EntryQuery};
 use crate::recover;
 use crate::recovered::{self, RecoveredEntry};
 use crate::reports::{BalancePage, BalanceRow, balance_page, balance_rows};
-use crate::rollup::{Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
+use crate::rollup::{Dimension, Filter, Point, Retention, SeriesQuery, Spent, Stretch, SummaryQuery, SummaryRow};
+use crate::scan::{Scan, Scanned};
 use crate::sessions::Sessions;
 use crate::side_table;
 use crate::store::{DiskStores, MemoryStores, Pair, Store, Stores};
@@ -86,6 +87,35 @@ impl OfflineLedger {
         self.derived.rollups.summary(query)
     }
 
+    /// As [`crate::Ledger::summary_of`].
+    pub fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        self.derived.rollups.summary_of(query, only)
+    }
+
+    /// As [`crate::Ledger::sums_over_time_of`].
+    pub fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        self.derived.rollups.sums_over_time_of(query, only)
+    }
+
+    /// As [`crate::Ledger::stretches`].
+    pub fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        self.derived.rollups.stretches(range, tenant, only)
+    }
+
+    /// As [`crate::Ledger::scan`].
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn scan(
+        &self,
+        stretches: &[(i64, i64)],
+        tenant: Option<&Name>,
+        visit: impl FnMut(Scanned<'_>),
+    ) -> Result<(), LedgerError> {
+        let scan = Scan::new(&self.derived, stretches, tenant, self.head.sequence);
+        Ok(scan.run(&*self.stores, visit)?)
+    }
+
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         self.derived.rollups.series(from_ms, to_ms, step_ms, tenant)
     }
@@ -118,6 +148,16 @@ impl OfflineLedger {
     /// As [`crate::Ledger::sums_over_time`].
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
         self.derived.rollups.sums_over_time(query)
+    }
+
+    /// As [`crate::Ledger::past`].
+    pub fn past(&self, by: Option<&Dimension>, names: &[&str], range: (i64, i64), step_ms: i64) -> Vec<Vec<Spent>> {
+        self.derived.rollups.past(by, names, range, step_ms)
+    }
+
+    /// As [`crate::Ledger::has_late_entries`].
+    pub fn has_late_entries(&self, from_ms: i64, to_ms: i64) -> bool {
+        !self.derived.import_places.within(from_ms, to_ms).is_empty()
     }
 
     /// As [`crate::Ledger::documents`].

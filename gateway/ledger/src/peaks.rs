@@ -195,6 +195,14 @@ impl Peaks {
         all
     }
 
+    /// Whether the lists of the dearest know of every entry of `from_ms..to_ms`, the first of which began at `first_ms`: none of its
+    /// hours is forgotten, and none has more tenants than are told apart.
+    pub fn are_whole(&self, (from_ms, to_ms): (i64, i64), first_ms: i64, tenant: Option<&Name>) -> bool {
+        let oldest_ms = self.hours.keys().next().copied().unwrap_or(i64::MAX);
+        let mut hours = self.hours.range(hour_of(from_ms)..to_ms.max(hour_of(from_ms)));
+        oldest_ms <= hour_of(first_ms) && (tenant.is_none() || hours.all(|(_, rows)| rows.len() <= TENANTS_MAX))
+    }
+
     /// The dearest entries whose requests began between, dearest first.
     pub fn dearest(&self, from_ms: i64, to_ms: i64, tenant: Option<&Name>, limit: usize) -> Vec<EntryPlace> {
         let mut all = Hour::default();

@@ -294,6 +294,7 @@ mod tests {
             unit: unit.into(),
             limit: limit.into(),
             mode: mode.into(),
+            ..LimitRow::default()
         }
     }
 

@@ -5,11 +5,11 @@ use clap::Args;
 use super::CliError;
 use super::client::ClientError;
 use crate::config::nearest;
-use crate::guide::{PAGES, Page};
+use crate::guide::{self, PAGES, Page};
 
 #[derive(Debug, Args)]
 pub struct GuideArgs {
-    /// A page; without it all of them
+    /// A page, or a client such as claude-code; without it what there is to read
     topic: Option<String>,
 }
 
@@ -18,14 +18,28 @@ pub fn run(args: &GuideArgs) -> Result<String, CliError> {
     let Some(topic) = &args.topic else {
         let width = PAGES.iter().map(|page| page.name.len()).max().unwrap_or_default();
         let row = |page: &Page| format!("{:width$}  {}\n", page.name, page.title());
-        return Ok(PAGES.iter().map(row).collect());
+        let listed: String = PAGES.iter().map(row).collect();
+        let sections: Vec<&str> = guide::topics().skip(PAGES.len()).map(|(name, _)| name).collect();
+        return Ok(format!(
+            "{listed}\nSections by their own names: {}\n",
+            sections.join(", ")
+        ));
     };
-    let page = Page::named(topic).ok_or_else(|| {
-        let near = nearest(PAGES.iter().map(|page| page.name), topic);
+    let text = guide::text(topic).ok_or_else(|| {
+        let near = nearest(guide::topics().map(|(name, _)| name), topic);
         let meant = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
         ClientError::Usage(format!("the guide has no page {topic:?}{meant}"))
     })?;
-    Ok(page.text.to_owned())
+    Ok(plain(text))
+}
+
+/// Without what a fence says of its block to tests.
+fn plain(text: &str) -> String {
+    let of_fence = |line: &str| match line.split_once(' ') {
+        Some((fence, _)) if fence.starts_with("```") => format!("{fence}\n"),
+        _ => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(of_fence).collect()
 }
 
 #[cfg(test)]
@@ -62,7 +76,14 @@ mod tests {
         for page in PAGES {
             assert!(page.text.starts_with("# "), "{}", page.name);
             assert!(listed.contains(&format!("  {}\n", page.title())), "{listed}");
-            assert_eq!(print(Some(page.name)).unwrap(), page.text);
+            let printed = print(Some(page.name)).unwrap();
+            assert_eq!(printed.lines().count(), page.text.lines().count());
+            assert!(
+                !printed.contains(" test=") && !printed.contains(" needs="),
+                "{}",
+                page.name
+            );
+            assert!(page.text.contains(" test=") || page.text.contains(" needs=") || printed == page.text);
         }
     }
 
@@ -70,5 +91,9 @@ mod tests {
     fn a_page_that_is_not_there_names_one_that_may_be_meant() {
         let error = print(Some("budgts")).unwrap_err().to_string();
         assert!(error.contains("did you mean budgets?"), "{error}");
+        let error = print(Some("claud-code")).unwrap_err().to_string();
+        assert!(error.contains("did you mean claude-code?"), "{error}");
+        assert!(print(Some("claude-code")).unwrap().starts_with("## Claude Code\n"));
+        assert!(print(None).unwrap().contains("claude-code, claude, codex"));
     }
 }

@@ -13,6 +13,7 @@ pub mod check;
 pub mod client;
 mod clock;
 pub mod costs;
+mod dashboard;
 mod demo;
 mod denials;
 mod error;
@@ -123,6 +124,8 @@ enum Command {
     Alerts(alerts::AlertsArgs),
     /// Print who changed what, when and from where
     Audit(audit::AuditArgs),
+    /// Print where the dashboard is, and a token that opens it for a while
+    Dashboard(dashboard::DashboardArgs),
     /// Print how the running gateway does
     Status(AskArgs),
     /// Show how the machine's clock stands to the ledger, or accept it
@@ -261,6 +264,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Adjust(args) => overview::adjust(&args, elsewhere)?.into(),
         Command::Alerts(args) => alerts::run(&args, elsewhere)?,
         Command::Audit(args) => audit::run(&args, elsewhere)?.into(),
+        Command::Dashboard(args) => dashboard::run(&args, elsewhere)?.into(),
         Command::Status(args) => overview::status(&args, elsewhere)?.into(),
         Command::Clock(args) => clock::run(&args, elsewhere)?.into(),
         Command::Verify(args) => verify::run(&args, elsewhere)?,

@@ -232,6 +232,7 @@ fn delete_here(config: &Config, id: &str, note: &str) -> Result<RuleChanged, Cli
         before: Some(value),
         dry_run: false,
         warning: None,
+        after: None,
     })
 }
 

@@ -42,10 +42,9 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeComma
         .enable_all()
         .build()
         .map_err(ServeCommandError::Signals)?;
-    // With somebody listening, a file that may not grow is an error of the write, as a full disk is; else it is the end.
-    let file_size = {
+    let early = {
         let _context = runtime.enter();
-        signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(ServeCommandError::Signals)?
+        EarlySignals::new().map_err(ServeCommandError::Signals)?
     };
     let mut loaded = launch::read(path, &env)?;
     loaded.new_fingerprints = new_fingerprints;
@@ -57,7 +56,7 @@ pub fn run(path: Option<&Path>, new_fingerprints: bool) -> Result<(), ServeComma
     let launched = launch::launch(loaded, Arc::new(SystemClock::default()))?;
     // Before it is said that it serves: whoever reads that may stop it at once. Until then a signal ends it as a crash would.
     let mut signals = runtime
-        .block_on(async { Signals::new(file_size) })
+        .block_on(async { Signals::new(early) })
         .map_err(ServeCommandError::Signals)?;
     let _note = announce(&launched, file.as_deref());
     let watcher = Watcher {
@@ -138,18 +137,32 @@ fn announce(launched: &Launched, file: Option<&Path>) -> Option<Noted> {
 struct Signals {
     term: Signal,
     int: Signal,
+    early: EarlySignals,
+}
+
+/// Those that must not end the process at any time: listened to before anything that takes long.
+struct EarlySignals {
+    /// A wish that came before it can be fulfilled is kept until then.
     hup: Signal,
-    /// Only listened to, so that it does not kill.
+    /// With somebody listening, a file that may not grow is an error of the write, as a full disk is; else it is the end.
     _file_size: Signal,
 }
 
+impl EarlySignals {
+    fn new() -> Result<EarlySignals, std::io::Error> {
+        Ok(EarlySignals {
+            hup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
+        })
+    }
+}
+
 impl Signals {
-    fn new(file_size: Signal) -> Result<Signals, std::io::Error> {
+    fn new(early: EarlySignals) -> Result<Signals, std::io::Error> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            _file_size: file_size,
+            early,
         })
     }
 
@@ -167,7 +180,7 @@ async fn ended(signals: &mut Signals, reload: &SyncSender<()>) {
         tokio::select! {
             _ = signals.term.recv() => return,
             _ = signals.int.recv() => return,
-            _ = signals.hup.recv() => {
+            _ = signals.early.hup.recv() => {
                 // One that is asked for already will read what this one would.
                 let _ = reload.try_send(());
             }

@@ -47,7 +47,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use key_aliases::{KeyAliases, is_fingerprint};
 pub use load::{load, load_text};
 pub use mcp::{LongLines, Mcp, McpServer, Offline, Pin, ToolRefusals, is_server_name};
-pub use mcp_pricing::ToolPricing;
+pub use mcp_pricing::{Rates as ToolRates, ToolPrice, ToolPricing};
 pub use mounts::Mount;
 pub use otlp::{Otlp, OtlpProtocol, Sampling};
 pub use refusals::{RefusalStatuses, Refused};

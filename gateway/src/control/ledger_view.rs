@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Document,
-    EntryPage, EntryQuery, Found, Hash, Health, HoldId, JournalMonth, JournalRow, Ledger, LedgerError, Name,
-    OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, SeriesQuery, SessionRows, SessionRowsQuery,
-    Sessions, Standing, SummaryQuery, SummaryRow, SystemClock, Taken,
+    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension, Document, Entry, EntryPage, EntryQuery, Filter, Found, Hash, Health, HoldId, JournalMonth, JournalRow, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery, SessionRows, SessionRowsQuery, Sessions, Spent, Standing, Stretch, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 use ulid::Ulid;
 
@@ -62,6 +59,56 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.summary(query),
             LedgerView::Offline(ledger) => ledger.summary(query),
+        }
+    }
+
+    /// Of those entries alone that bear all of some names; `None` where no sums tell.
+    pub(super) fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.summary_of(query, only),
+            LedgerView::Offline(ledger) => ledger.summary_of(query, only),
+        }
+    }
+
+    pub(super) fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.sums_over_time_of(query, only),
+            LedgerView::Offline(ledger) => ledger.sums_over_time_of(query, only),
+        }
+    }
+
+    /// Where in time there may be entries that bear all of some names, in its order.
+    pub(super) fn stretches(&self, range: (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        match self {
+            LedgerView::Live(ledger) => ledger.stretches(range, tenant, only),
+            LedgerView::Offline(ledger) => ledger.stretches(range, tenant, only),
+        }
+    }
+
+    /// Every entry of some stretches of time, and what they were corrected by.
+    pub(super) fn scan(
+        &self,
+        stretches: &[(i64, i64)],
+        tenant: Option<&Name>,
+        visit: impl FnMut(Scanned<'_>),
+    ) -> Result<(), LedgerError> {
+        match self {
+            LedgerView::Live(ledger) => ledger.scan(stretches, tenant, visit),
+            LedgerView::Offline(ledger) => ledger.scan(stretches, tenant, visit),
+        }
+    }
+
+    /// The dearest entries of a stretch of time, dearest first, [`agentledger_ledger::DEAREST_MAX`] at most; `None` where there may be
+    /// others, and where no gateway runs.
+    pub(super) fn dearest(
+        &self,
+        range: (i64, i64),
+        tenant: Option<&Name>,
+        limit: usize,
+    ) -> Option<Result<Vec<Entry>, LedgerError>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.dearest_of_all(range, tenant, limit),
+            LedgerView::Offline(_) => None,
         }
     }
 
@@ -174,6 +221,28 @@ impl LedgerView {
         match self {
             LedgerView::Live(ledger) => ledger.sums_over_time(query),
             LedgerView::Offline(ledger) => ledger.sums_over_time(query),
+        }
+    }
+
+    /// See [`Ledger::past`].
+    pub(super) fn past(
+        &self,
+        by: Option<&Dimension>,
+        names: &[&str],
+        range: (i64, i64),
+        step_ms: i64,
+    ) -> Vec<Vec<Spent>> {
+        match self {
+            LedgerView::Live(ledger) => ledger.past(by, names, range, step_ms),
+            LedgerView::Offline(ledger) => ledger.past(by, names, range, step_ms),
+        }
+    }
+
+    /// Whether entries of this stretch were imported, or entered long after their time.
+    pub(super) fn has_late_entries(&self, from_ms: i64, to_ms: i64) -> bool {
+        match self {
+            LedgerView::Live(ledger) => ledger.has_late_entries(from_ms, to_ms),
+            LedgerView::Offline(ledger) => ledger.has_late_entries(from_ms, to_ms),
         }
     }
 

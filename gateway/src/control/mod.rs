@@ -11,6 +11,7 @@
 //! | [`rest`] | the paths of the original, over the same methods |
 //! | [`wire`], `rows` | parameters and results, which the CLI reads too |
 //! | [`state`], `ledger_view`, `key_names`, `made_of`, `verifications`, `error` | what all of it answers from, and why it does not |
+//! | `forecast` | where a window goes, and when it reaches a limit |
 //!
 //! Where no gateway runs, the CLI calls the same methods in its own process.
 
@@ -18,6 +19,7 @@ mod access;
 pub mod contract_forms;
 mod error;
 mod feeds;
+mod forecast;
 mod key_names;
 mod ledger_view;
 mod listen;
@@ -42,7 +44,10 @@ pub use listen::ControlHandle;
 pub use methods::system::settings;
 pub use rpc::params::{LastError, parse_last};
 pub use rpc::table::Module;
-pub use state::{BreakerState, BreakerStatus, ControlState, DataPlane, NoDataPlane, Plan, PluginInfo, Record};
+pub use state::{
+    BreakerState, BreakerStatus, ChangedTool, Commit, ControlState, DataPlane, LiveAnswer, NoDataPlane, PinnedTool,
+    Plan, PluginInfo, Record, ToolDecision, ToolServerNow,
+};
 pub use transport::page;
 
 /// Starts the control plane on a Unix socket and, where `listen` is given (`host:port`), a TCP listener. It runs on

@@ -1,10 +1,34 @@
 //! Rows as they go over the wire, of what several methods and feeds tell.
 
-use agentledger_ledger::{Change, rfc3339_ms};
+use agentledger_ledger::{Change, SummaryRow, rfc3339_ms};
 use serde_json::Value;
 
 use crate::control::wire;
 use crate::telemetry::alerts::NumberedAlert;
+
+pub(super) fn cost_row(row: SummaryRow) -> wire::CostRow {
+    wire::CostRow {
+        provider: row.provider.to_string(),
+        model: row.model.to_string(),
+        key: row.key.to_string(),
+        key_now: String::new(),
+        agent: row.agent.to_string(),
+        session: row.session.to_string(),
+        user: row.user.to_string(),
+        task: row.task.to_string(),
+        tenant: row.tenant.to_string(),
+        tag: row.tag.to_string(),
+        requests: row.requests,
+        errors: row.errors,
+        estimated: row.estimated,
+        input_tokens: row.input_tokens,
+        output_tokens: row.output_tokens,
+        usage: row.usage,
+        cost_usd: row.cost,
+        held_usd: row.held,
+        overage_usd: row.overage,
+    }
+}
 
 pub(super) fn change_row(sequence: u64, change: &Change) -> wire::ChangeRow {
     // The gateway wrote it; what is no JSON all the same is shown as text.

@@ -1,20 +1,25 @@
 //! What the control plane answers from.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentledger_ledger::Usd;
+use agentledger_ledger::{HoldId, Usd};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::alerting::Dispatch;
 use crate::config::Config;
+use crate::control::access::IssuedTokens;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::{LedgerView, on_disk};
 use crate::control::verifications::Verifications;
-use crate::control::wire::{BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult};
+use crate::control::wire::{
+    BackupRow, BeginParams, BeginResult, EndParams, EndResult, ListParams, ListResult, PriceDriftRow,
+};
 use crate::plugin::Route;
 use crate::price::PriceBook;
+use crate::rates::RateNow;
 use crate::replay::jobs::Jobs;
 use crate::runtime::{InForce, Step, Wanted};
 use crate::secret::Secret;
@@ -38,6 +43,8 @@ pub struct ControlState {
     pub replays: Arc<Jobs>,
     /// The walk over the journal that runs, or the latest.
     pub verifications: Arc<Verifications>,
+    /// Tokens that were given out since the start.
+    pub issued_tokens: IssuedTokens,
 }
 
 impl ControlState {
@@ -106,6 +113,40 @@ pub trait DataPlane: Send + Sync {
         Arc::default()
     }
 
+    /// How far the answers that pass have come, by their holds; `None` where no data plane runs.
+    fn live_answers(&self) -> Option<HashMap<HoldId, LiveAnswer>> {
+        None
+    }
+
+    /// How rates stand on which anything is counted, the fullest first, `most` of them; `own`: only of this account.
+    fn rates(&self, _own: Option<&str>, _most: usize) -> Vec<RateNow> {
+        Vec::new()
+    }
+
+    /// The last comparison of prices with their sources; `None` before the first.
+    fn price_drift(&self) -> Option<PriceDriftRow> {
+        None
+    }
+
+    /// Archives of the schedule, and the last backup that failed.
+    fn backups(&self) -> Vec<BackupRow> {
+        Vec::new()
+    }
+
+    /// MCP servers that are served, and those whose tools were seen, each with its tools as they are pinned.
+    fn tool_servers(&self) -> Vec<ToolServerNow> {
+        Vec::new()
+    }
+
+    /// Decides what becomes of a tool whose definition changed: `definition` names what it is now. What was decided, before and after;
+    /// nothing is done where `commit` says so.
+    ///
+    /// # Errors
+    /// It is not known, is another by now, or what `commit` says.
+    fn decide_tool(&self, _decision: &ToolDecision<'_>, _commit: &mut Commit<'_>) -> Result<(), RpcError> {
+        Err(RpcError::NoGateway)
+    }
+
     /// What such calls cost on average; `None` where too few were seen, or no data plane runs.
     fn expected_cost(&self, _model: &str, _agent: &str) -> Option<Usd> {
         None
@@ -150,6 +191,65 @@ pub type Plan<'a> = dyn FnMut(&InForce) -> Result<Wanted, RpcError> + 'a;
 /// Given what is in force before, and the rules that change. The sequence of what was entered; `None`: nothing was.
 pub type Record<'a> = dyn FnMut(&InForce, &[Step]) -> Result<Option<u64>, RpcError> + 'a;
 
+/// Records a decision on a tool: what its definition was pinned to.
+pub type Commit<'a> = dyn FnMut(Option<&str>) -> Result<(), RpcError> + 'a;
+
+/// An answer that passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveAnswer {
+    pub output_tokens: u64,
+    pub spent: Usd,
+}
+
+/// What an operator decided about a tool whose definition changed.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolDecision<'a> {
+    pub server: &'a str,
+    pub tool: &'a str,
+    /// Names the definition that it is about.
+    pub definition: &'a str,
+    pub accept: bool,
+    pub author: &'a str,
+}
+
+/// An MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolServerNow {
+    pub name: String,
+    /// `http`, or `stdio` for one that its client starts.
+    pub transport: &'static str,
+    /// Under which it is served; empty for one that is not.
+    pub path: String,
+    /// `refuse` or `alert`; `None`: its tools are not pinned.
+    pub pin: Option<&'static str>,
+    pub tools: Vec<PinnedTool>,
+}
+
+/// A tool as it is pinned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinnedTool {
+    pub name: String,
+    pub pinned: String,
+    /// When, and who accepted it; unknown of old pins, and nobody where it was pinned when it was first seen.
+    pub pinned_ms: Option<i64>,
+    pub pinned_by: String,
+    pub changed: Option<ChangedTool>,
+}
+
+/// What a tool is said to be now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedTool {
+    /// Names its definition now; empty where it was not seen since a start of an older version.
+    pub now: String,
+    pub since_ms: Option<i64>,
+    /// Calls since that were refused.
+    pub refused: u64,
+    /// Somebody has decided that it stays refused.
+    pub is_refused: bool,
+    /// Lines of its definition with what came (`+`) and went (`-`).
+    pub lines: Vec<(char, String)>,
+}
+
 /// A plugin in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginInfo {
@@ -160,6 +260,8 @@ pub struct PluginInfo {
     pub source: String,
     /// Providers that it serves.
     pub providers: Vec<String>,
+    /// Calls into it that trapped, ran out of their limits or answered outside their contract, since the start.
+    pub failures: u64,
 }
 
 /// A provider's circuit breaker as it stands.

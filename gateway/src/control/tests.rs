@@ -227,7 +227,8 @@ fn caller_of(plane: &Plane, token: &str) -> Result<rpc::call::Caller, access::De
     let value = format!("Bearer {token}").parse().unwrap();
     let headers = axum::http::HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]);
     let origin = access::Origin::Tcp("192.0.2.1:7".to_owned());
-    access::Door::default().caller(&plane.state.config.load(), &origin, &headers, 1_000)
+    let config = plane.state.config.load();
+    access::Door::default().caller((&config, &plane.state.issued_tokens), &origin, &headers, 1_000)
 }
 
 #[test]
@@ -441,5 +442,6 @@ pub(crate) fn state(config: &Config) -> Arc<ControlState> {
         corrections: Default::default(),
         replays: Default::default(),
         verifications: Default::default(),
+        issued_tokens: Default::default(),
     })
 }

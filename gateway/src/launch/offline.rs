@@ -85,6 +85,7 @@ fn open(
         corrections: Mutex::default(),
         replays: Default::default(),
         verifications: Default::default(),
+        issued_tokens: Default::default(),
     }))
 }
 

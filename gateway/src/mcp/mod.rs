@@ -16,7 +16,7 @@
 //! | `waiting` | calls whose answer comes by another way: a resumed stream, another round, a task |
 //! | `wanted` | calls that were not cancelled, and whose session did not end |
 //! | `endpoints`, `discovery` | the older transport's addresses, and documents of where to log in, led here |
-//! | `view`, `list`, `pins` | a list of tools as its caller may see it; definitions that changed |
+//! | `view`, `list`, `definition`, `pins` | a list of tools as its caller may see it; definitions that changed |
 //! | `wrap` | the process beside a server that its client starts itself: its calls come by JSON-RPC |
 //! | `wrapped`, `spooled` | those calls; and what passed while no gateway ran |
 //!
@@ -26,6 +26,7 @@
 mod answer;
 mod arrive;
 mod call;
+mod definition;
 mod discovery;
 mod endpoints;
 mod event_ids;
@@ -48,9 +49,9 @@ mod wrapped;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrive::Arrival;
+use arrive::{Arrival, prefix_of};
 use endpoints::Endpoints;
-use pins::Pins;
+use pins::{Pins, Undecidable};
 use waiting::WaitingCalls;
 use wanted::WantedCalls;
 
@@ -58,15 +59,30 @@ pub use arrive::serves;
 pub use spooled::Intake;
 pub use wrapped::{WrappedCalls, check_caller};
 
+use crate::config::Pin;
+use crate::control::{Commit, RpcError, ToolDecision, ToolServerNow};
 use crate::proxy::identify::legacy;
 use crate::proxy::shared::codes::RefusalCode;
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::http_session::ServerSession;
 use crate::proxy::shared::refused::RefusedRequest;
 use crate::proxy::shared::reply::Refusal;
+use crate::proxy::shared::rules::Rules;
 
 /// What is served at a server's path. For whoever asks by `OPTIONS`.
 pub const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+
+/// Why nothing was decided about a tool.
+enum Undecided {
+    Pins(Undecidable),
+    Rpc(RpcError),
+}
+
+impl From<Undecidable> for Undecided {
+    fn from(why: Undecidable) -> Undecided {
+        Undecided::Pins(why)
+    }
+}
 
 /// What outlives a request: calls that are open, those that wait for their answers, addresses that servers told, and pinned definitions of tools.
 pub struct Mcp {
@@ -98,6 +114,52 @@ impl Mcp {
         for key in self.wanted.end(channel) {
             self.waiting.abandon(gateway, &key);
         }
+    }
+
+    /// The servers that are served, and those whose tools were pinned beside them.
+    pub fn servers(&self, rules: &Rules) -> Vec<ToolServerNow> {
+        let mut pinned = self.pins.all();
+        let word = |pin: Option<Pin>| {
+            pin.map(|pin| match pin {
+                Pin::Refuse => "refuse",
+                Pin::Alert => "alert",
+            })
+        };
+        let served = rules.tool_servers.iter().map(|server| ToolServerNow {
+            name: server.name.to_string(),
+            transport: "http",
+            path: prefix_of(server),
+            pin: word(server.config.pin),
+            tools: pinned.remove(&*server.name).unwrap_or_default(),
+        });
+        let mut servers: Vec<ToolServerNow> = served.collect();
+        servers.extend(pinned.into_iter().map(|(name, tools)| ToolServerNow {
+            name,
+            transport: "stdio",
+            path: String::new(),
+            pin: word(rules.config.mcp.stdio.pin),
+            tools,
+        }));
+        servers
+    }
+
+    /// See [`Pins::decide`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decide(&self, decision: &ToolDecision<'_>, now_ms: i64, commit: &mut Commit<'_>) -> Result<(), RpcError> {
+        self.pins
+            .decide(decision, now_ms, |pinned| commit(Some(pinned)).map_err(Undecided::Rpc))
+            .map_err(|undecided| match undecided {
+                Undecided::Rpc(error) => error,
+                Undecided::Pins(Undecidable::Unchanged) => RpcError::NotFound(format!(
+                    "no tool {:?} of the MCP server {:?} has changed",
+                    decision.tool, decision.server
+                )),
+                Undecided::Pins(Undecidable::Other) => {
+                    RpcError::Conflict("definition: it is another one by now: mcp.servers has it".to_owned())
+                }
+            })
     }
 
     /// Serves one request. `false`: the connection cannot be used again.

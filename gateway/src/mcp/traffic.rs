@@ -9,11 +9,11 @@ use super::Mcp;
 use super::answer::{Answer, Piece, Turn, is_over, result_of_task};
 use super::arrive::{Arrival, channel_at};
 use super::call::OpenCall;
+use super::definition::Definition;
 use super::discovery::{Resource, with_resource};
 use super::endpoints::ForeignAddress;
 use super::list::{UnreadableList, filtered};
 use super::message::{Message, Messages, id_key, written_alike};
-use super::pins::hash_of;
 use super::view::ToolView;
 use super::waiting::WaitKey;
 use crate::estimate_reason;
@@ -121,7 +121,7 @@ impl<'a> Traffic<'a> {
             (Edits::Lists(..), None) if piece.is_part => Err(Unfit::Unreadable),
             (Edits::Lists(ids, view), Some(data)) if piece.answers.iter().any(|answer| is_of(ids, &answer.id)) => {
                 let changed = filtered(&text(data)?, |tool, definition| {
-                    view.shows(tool, || hash_of(definition))
+                    view.shows(tool, &Definition::Whole(definition))
                 });
                 changed.map_err(|UnreadableList| Unfit::Unreadable)
             }

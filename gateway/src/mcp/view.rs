@@ -5,6 +5,7 @@ use bytes::Bytes;
 use pingora::http::RequestHeader;
 
 use super::call::{Arguments, Called, Caller};
+use super::definition::Definition;
 use super::message::is_tool_name;
 use super::pins::{Pins, Standing};
 use crate::config::Pin;
@@ -26,8 +27,8 @@ pub struct ToolView<'a> {
 }
 
 impl ToolView<'_> {
-    /// Whether a tool is shown. `definition`: its hash, where it is wanted.
-    pub fn shows(&self, tool: &str, definition: impl FnOnce() -> String) -> bool {
+    /// Whether a tool is shown.
+    pub fn shows(&self, tool: &str, definition: &Definition<'_>) -> bool {
         if !is_tool_name(tool) {
             // It could not be called.
             return false;
@@ -56,11 +57,16 @@ impl ToolView<'_> {
         decide::outlook(caller.gateway, &exchange).is_ok_and(|verdict| verdict.deny.is_none())
     }
 
-    fn trusts(&self, tool: &str, definition: impl FnOnce() -> String) -> bool {
+    fn trusts(&self, tool: &str, definition: &Definition<'_>) -> bool {
         let Some(pin) = self.pin else { return true };
         let server = self.caller.server;
-        if self.pins.see(server, tool, definition()) == Standing::AsPinned {
-            return true;
+        let now_ms = self.caller.gateway.clock.now_ms();
+        let standing = self.pins.see(server, tool, definition, now_ms);
+        match standing {
+            Standing::AsPinned => return true,
+            // Whoever decided so knows of it.
+            Standing::Refused => return false,
+            Standing::Changed => {}
         }
         let changed = OwnAlert {
             kind: "tool_changed",

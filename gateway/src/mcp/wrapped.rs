@@ -18,6 +18,7 @@ use super::Mcp;
 use super::answer::Says;
 use super::arrive::identity_of;
 use super::call::{Arguments, Called, Caller, OpenCall};
+use super::definition::Definition;
 use super::listen::admit;
 use super::message::{TOOLS_LIST, is_tool_name};
 use super::post::in_words;
@@ -246,7 +247,7 @@ impl WrappedCalls {
         let hidden = params
             .tools
             .iter()
-            .filter(|tool| !view.shows(&tool.name, || tool.definition.clone()));
+            .filter(|tool| !view.shows(&tool.name, &Definition::Hash(&tool.definition)));
         Ok(hidden.map(|tool| tool.name.clone()).collect())
     }
 

@@ -62,9 +62,9 @@ pub use event::Event;
 pub use facts::{CallFacts, CostEstimate, SERVER_TAG, TOOL_OPERATION, TOOL_TAG};
 pub use file::{ConfFault, is_plain_word, source_hash};
 pub use folder::{Watch, builtin_sources, load_dir};
-pub use glob::GlobSet;
 #[cfg(test)]
 pub use glob::Over;
+pub use glob::{Glob, GlobSet};
 pub use history::History;
 pub use question::KeyQuestion;
 pub use schema::Shape;

@@ -28,7 +28,7 @@
 //! ```text
 //! order: shared/codes shared/http_session shared/cors shared/top_up_command shared/refusal_text shared/reply shared/retry_patterns shared/json_rpc shared/drain shared/body shared/client shared/allowance shared/backing_off shared/cached_input
 //! order: session/steps session/progress forward/breaker forward/pool identify/clients
-//! order: shared/rules shared/inspected shared/identity shared/expected_use shared/known_head shared/exchange shared/pricing shared/deferred_holds shared/gateway
+//! order: shared/rules shared/inspected shared/identity shared/expected_use shared/known_head shared/exchange shared/pricing shared/deferred_holds shared/live_answers shared/upkeep shared/gateway
 //! order: alerts facts version_fate report books_watch shared/shapes shared/refused shared session
 //! order: sanitize identify inspect decide reserve forward relay settle
 //! order: fetch socket accept

@@ -95,28 +95,76 @@ pub struct RateStanding {
     pub unit: Unit,
 }
 
+/// How a rate, or a limit on requests at one time, stands now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateNow {
+    pub account: Name,
+    /// `None`: requests at one time.
+    pub rate: Option<(Per, Unit)>,
+    pub used: u64,
+    /// As it was asked for last.
+    pub limit: u64,
+    /// Until all that was taken has left the window; 0 of requests at one time.
+    pub reset_ms: i64,
+}
+
+/// What was taken within a window, and the limit that was asked for last.
+#[derive(Debug)]
+struct Counted {
+    window: SlidingWindow,
+    limit: u64,
+}
+
 #[derive(Debug, Default)]
 struct Account {
-    windows: HashMap<(Per, Unit), SlidingWindow>,
+    windows: HashMap<(Per, Unit), Counted>,
     running: u64,
+    /// The limit on those, as it was asked for last.
+    parallel: u64,
 }
 
 impl Account {
     fn is_idle(&mut self, now_ms: i64) -> bool {
         self.running == 0
-            && self.windows.values_mut().all(|window| {
-                window.advance(now_ms);
-                window.is_empty()
+            && self.windows.values_mut().all(|counted| {
+                counted.window.advance(now_ms);
+                counted.window.is_empty()
             })
     }
 
-    fn window(&mut self, per: Per, unit: Unit, now_ms: i64) -> &mut SlidingWindow {
-        let window = self
-            .windows
-            .entry((per, unit))
-            .or_insert_with(|| SlidingWindow::new(per.seconds() * 1_000));
-        window.advance(now_ms);
-        window
+    /// Of a rate; its limit is noted for whoever looks.
+    fn window(&mut self, rate: &Rate, now_ms: i64) -> &mut SlidingWindow {
+        let counted = self.windows.entry((rate.per, rate.unit)).or_insert_with(|| Counted {
+            window: SlidingWindow::new(rate.per.seconds() * 1_000),
+            limit: rate.limit,
+        });
+        counted.limit = rate.limit;
+        counted.window.advance(now_ms);
+        &mut counted.window
+    }
+
+    fn standings(&mut self, name: &Name, now_ms: i64, each: &mut dyn FnMut(RateNow)) {
+        for ((per, unit), Counted { window, limit }) in &mut self.windows {
+            window.advance(now_ms);
+            if !window.is_empty() {
+                each(RateNow {
+                    account: Name::clone(name),
+                    rate: Some((*per, *unit)),
+                    used: window.taken(),
+                    limit: *limit,
+                    reset_ms: window.reset_ms(now_ms),
+                });
+            }
+        }
+        if self.running > 0 {
+            each(RateNow {
+                account: Name::clone(name),
+                rate: None,
+                used: self.running,
+                limit: self.parallel,
+                reset_ms: 0,
+            });
+        }
     }
 }
 
@@ -187,7 +235,7 @@ impl Rates {
         let mut over: Option<RateExceeded> = None;
         for (index, rate) in rates.iter().enumerate() {
             let (_, account) = book.account(&rate.account, now_ms);
-            let window = account.window(rate.per, rate.unit, now_ms);
+            let window = account.window(rate, now_ms);
             let wait_ms = window.wait_ms(now_ms, units(rate.unit, tokens), rate.limit);
             let longest = match &over {
                 Some(RateExceeded::Rate { wait_ms: known, .. }) => {
@@ -201,6 +249,7 @@ impl Rates {
         }
         for (index, limit) in parallel.iter().enumerate() {
             let (_, account) = book.account(&limit.account, now_ms);
+            account.parallel = limit.limit;
             if account.running >= limit.limit && over.is_none() {
                 over = Some(RateExceeded::Parallel { index });
             }
@@ -212,7 +261,7 @@ impl Rates {
         for rate in rates {
             let count = units(rate.unit, tokens);
             let (account, found) = book.account(&rate.account, now_ms);
-            let window = found.window(rate.per, rate.unit, now_ms);
+            let window = found.window(rate, now_ms);
             // Two accounts of a kind may have become the one that their kind shares: it is one request all the same.
             let is_taken = grant.taken.iter().any(|taken| taken.is_of(&account, rate));
             let at_ms = if is_taken { now_ms } else { window.take(now_ms, count) };
@@ -248,7 +297,7 @@ impl Rates {
     pub fn standing(&self, now_ms: i64, rate: &Rate) -> RateStanding {
         let mut book = self.0.lock();
         let (_, account) = book.account(&rate.account, now_ms);
-        let window = account.window(rate.per, rate.unit, now_ms);
+        let window = account.window(rate, now_ms);
         RateStanding {
             limit: rate.limit,
             remaining: rate.limit.saturating_sub(window.taken()),
@@ -256,6 +305,26 @@ impl Rates {
             per: rate.per,
             unit: rate.unit,
         }
+    }
+
+    /// How the rates of these accounts stand on which anything is counted, the fullest first, `most` of them.
+    pub fn standings(&self, now_ms: i64, wanted: impl Fn(&str) -> bool, most: usize) -> Vec<RateNow> {
+        let mut found = Vec::new();
+        {
+            let mut book = self.0.lock();
+            for (name, account) in &mut book.accounts {
+                if wanted(name) {
+                    account.standings(name, now_ms, &mut |now| found.push(now));
+                }
+            }
+        }
+        let empty = |now: &RateNow| std::cmp::Reverse(u128::from(now.used) * 1_000_000 / u128::from(now.limit.max(1)));
+        found.sort_by(|one, other| {
+            let by_fullness = empty(one).cmp(&empty(other));
+            by_fullness.then_with(|| (&one.account, one.reset_ms).cmp(&(&other.account, other.reset_ms)))
+        });
+        found.truncate(most);
+        found
     }
 
     /// Requests of the account that run now, as far as a parallel limit counts them.
@@ -274,7 +343,7 @@ impl Rates {
             let account = book.accounts.get_mut(&taken.account);
             let window = account.and_then(|account| account.windows.get_mut(&(taken.per, taken.unit)));
             if let Some(window) = window {
-                window.correct(taken.at_ms, taken.count, after(taken));
+                window.window.correct(taken.at_ms, taken.count, after(taken));
             }
         }
     }

@@ -104,6 +104,10 @@ pub struct Sums {
     pub cut: u64,
     /// Calls that were refused then and would have been let through.
     pub newly_allowed: u64,
+    /// Calls of which anything would have been different: denied, clamped, routed, held back, cut, let through, or of another cost.
+    /// Each counts once.
+    #[serde(default)]
+    pub different: u64,
     /// What they cost, and what they would have.
     pub cost_usd: String,
     pub simulated_usd: String,

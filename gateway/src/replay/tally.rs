@@ -39,6 +39,7 @@ pub struct Counts {
     delayed: u64,
     cut: u64,
     newly_allowed: u64,
+    different: u64,
     cost: i128,
     simulated: i128,
     delay_ms: u64,
@@ -49,6 +50,7 @@ impl Counts {
         let outcome = &ended.outcome;
         self.cost += i128::from(ended.cost.nanos());
         self.simulated += i128::from(ended.simulated.nanos());
+        self.different += u64::from(is_other(ended));
         if ended.refused.is_some() {
             self.newly_allowed += u64::from(outcome.denied.is_none());
             return;
@@ -83,11 +85,20 @@ impl Counts {
             delayed: self.delayed,
             cut: self.cut,
             newly_allowed: self.newly_allowed,
+            different: self.different,
             cost_usd: money(self.cost),
             simulated_usd: money(self.simulated),
             saved_usd: money(self.cost - self.simulated),
             delay_ms: self.delay_ms,
         }
+    }
+}
+
+/// Whether anything would have been different about a call.
+fn is_other(ended: &Ended) -> bool {
+    match ended.refused {
+        Some(_) => ended.outcome.denied.is_none(),
+        None => ended.outcome != ended.was || ended.cost != ended.simulated,
     }
 }
 
@@ -135,13 +146,9 @@ impl Tally {
     }
 
     fn example(&mut self, ended: &Ended) {
-        let is_other = match ended.refused {
-            Some(_) => ended.outcome.denied.is_none(),
-            None => ended.outcome != ended.was || ended.cost != ended.simulated,
-        };
         let weight = ended.cost.nanos().abs_diff(ended.simulated.nanos());
         let least = self.examples.last().map_or(0, |(weight, _)| *weight);
-        if !is_other || (self.examples.len() >= EXAMPLES_MAX && weight <= least) {
+        if !is_other(ended) || (self.examples.len() >= EXAMPLES_MAX && weight <= least) {
             return;
         }
         let at = self.examples.partition_point(|(known, _)| *known >= weight);

@@ -358,6 +358,11 @@ impl Metrics {
         }
     }
 
+    /// How many such calls there were since the start.
+    pub fn plugin_failures(&self, plugin: &str) -> u64 {
+        self.families.plugin_traps.get(&[&self.names.admit(plugin)]).get()
+    }
+
     /// Counts frames of an answer that were read, by whom.
     pub fn frames_read(&self, plugin: &str, by_plan: u32, by_call: u32) {
         for (by, count) in [("plan", by_plan), ("call", by_call)] {

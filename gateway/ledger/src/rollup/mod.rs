@@ -11,6 +11,7 @@
 mod bucket;
 mod names;
 mod packed;
+mod past;
 mod queries;
 #[cfg(test)]
 mod recount;
@@ -26,15 +27,15 @@ use std::collections::BTreeMap;
 
 use self::bucket::Bucket;
 use self::names::{KnownDays, Names, RowNames, admit};
+pub use self::past::Spent;
 #[cfg(test)]
 use self::queries::SUMMARY_ROWS_MAX;
 use self::rows::{Address, Axis, Grain, RowKey, model_of, parse_key, stored_key};
 pub use self::totals::Totals;
-pub use self::types::{Dimension, Point, Retention, SeriesQuery, SummaryQuery, SummaryRow};
+pub use self::types::{Dimension, Filter, Point, Retention, SeriesQuery, Stretch, SummaryQuery, SummaryRow};
 use crate::entry::{Entry, Facts, Name};
 use crate::journal::bytes::Reader;
 use crate::money::Usd;
-use crate::usage::Usage;
 
 pub const MINUTE_MS: i64 = 60_000;
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -141,29 +142,13 @@ impl Rollups {
         self.add_by_the_rest(facts, &totals);
     }
 
-    /// An answer that billed several models counts as one request, of the model it names, and each part where it was used.
     fn add_by_model(&mut self, entry: &Entry, totals: &Totals) {
         let facts = &entry.facts;
-        let parts = &entry.settlement.parts;
-        let own = if parts.is_empty() {
-            *totals
-        } else {
-            Totals {
-                usage: Usage::default(),
-                cost: Usd::ZERO,
-                ..*totals
-            }
-        };
-        self.put(facts, Axis::Model, &facts.provider, model_of(entry), &own);
-        for part in parts {
-            let totals = Totals {
-                usage: part.usage,
-                cost: part.cost,
-                first_ms: facts.at_ms,
-                last_ms: facts.at_ms,
-                ..Totals::default()
-            };
-            self.put(facts, Axis::Model, &facts.provider, &part.model, &totals);
+        if entry.settlement.parts.is_empty() {
+            return self.put(facts, Axis::Model, &facts.provider, model_of(entry), totals);
+        }
+        for (model, totals) in Totals::by_model(entry) {
+            self.put(facts, Axis::Model, &facts.provider, &model, &totals);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::names::OTHER;
 use super::rows::{Axis, Grain, RowKey};
 use super::table::RowRef;
+use super::types::{Filter, Stretch};
 use super::{Dimension, MINUTE_MS, Point, Rollups, SeriesQuery, SummaryQuery, SummaryRow, Totals, floor};
 use crate::entry::Name;
 use crate::map::Map;
@@ -21,22 +22,22 @@ pub const SERIES_NAMES_MAX: usize = 1_000;
 
 /// Which rows answer a query, and what names they are told apart by.
 #[derive(Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     /// The rows of minutes and hours.
     axis: Axis,
     /// The rows of days: those that are made of the others, where fewer say the same.
     of_days: Axis,
-    /// Only rows with this first name.
-    only_first: Option<Place>,
+    /// Only rows with this tenant, first and second name.
+    only: [Option<Place>; 3],
     /// Whether the tenant, the first and the second name tell rows apart.
     by: [bool; 3],
 }
 
 impl Wanted {
-    const ALL: Wanted = Wanted {
+    pub(super) const ALL: Wanted = Wanted {
         axis: Axis::Key,
         of_days: Axis::Tenant,
-        only_first: None,
+        only: [None; 3],
         by: [false; 3],
     };
 
@@ -54,7 +55,11 @@ impl Wanted {
     }
 
     fn picks(&self, key: &RowKey) -> bool {
-        self.only_first.is_none_or(|first| key.first == first)
+        let names = [key.tenant, key.first, key.second];
+        self.only
+            .iter()
+            .zip(names)
+            .all(|(only, name)| only.is_none_or(|only| only == name))
     }
 }
 
@@ -66,6 +71,18 @@ struct Groups {
     by_name: Vec<u32>,
     /// Groups whose name another had first: a session of the same name in two tenants.
     others: Map<RowKey, u32>,
+}
+
+impl Wanted {
+    /// The name of a row that tells most apart.
+    pub(super) fn name_of(&self, key: &RowKey) -> Option<Place> {
+        match self.by {
+            [_, _, true] => Some(key.second),
+            [_, true, _] => Some(key.first),
+            [true, ..] => Some(key.tenant),
+            _ => None,
+        }
+    }
 }
 
 impl Groups {
@@ -127,11 +144,11 @@ impl Ranked {
 
 impl Rollups {
     /// What a query by a dimension is about, of one tenant or all; `None` where no row bears its tag.
-    fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
+    pub(super) fn wanted(&self, by: &Dimension, tenant: Option<&Name>) -> Option<Wanted> {
         let of = |axis, of_all, by| Wanted {
             axis,
             of_days: if tenant.is_none() { of_all } else { axis },
-            only_first: None,
+            only: [None; 3],
             by,
         };
         let of_each = |axis, of_days, by| Wanted {
@@ -148,19 +165,112 @@ impl Rollups {
             Dimension::Task => of(Axis::Task, Axis::TaskOfAll, [false, true, false]),
             Dimension::Tenant => of_each(Axis::Key, Axis::Tenant, [true, false, false]),
             Dimension::Tag(tag) => Wanted {
-                only_first: Some(self.names.find(tag)?),
+                only: [None, Some(self.names.find(tag)?), None],
                 ..of(Axis::Tag, Axis::TagOfAll, [false, false, true])
             },
         })
     }
 
-    /// Walks over the rows that answer a query in a range of time, each with the start of its bucket.
-    fn each_row<'a>(
+    /// What a query is about that is narrowed to some names: the rows that bear all of them and what they are told apart by. The
+    /// outer `None`: there are no such rows, since they are kept by kind. The inner: nothing bears them.
+    #[allow(clippy::option_option)]
+    fn narrowed(&self, by: Option<&Dimension>, tenant: Option<&Name>, only: &[Filter]) -> Option<Option<Wanted>> {
+        let kind = by.or(only.first().map(|(dimension, _)| dimension));
+        let Some(kind) = kind else {
+            return Some(Some(Wanted::ALL));
+        };
+        let Some(mut wanted) = self.wanted(kind, tenant) else {
+            return Some(None);
+        };
+        if by.is_none() {
+            wanted.by = [false; 3];
+        }
+        for (dimension, name) in only {
+            let Some(other) = self.wanted(dimension, tenant) else {
+                return Some(None);
+            };
+            // A tag's rows are of one tag each.
+            if other.axis != wanted.axis || (other.only != [None; 3] && other.only[1] != wanted.only[1]) {
+                return None;
+            }
+            // Rows of days that tell fewer names apart do not serve one that tells more.
+            if other.of_days != wanted.of_days {
+                wanted.of_days = wanted.axis;
+            }
+            let Some(name) = self.names.find(name) else {
+                return Some(None);
+            };
+            let place = other.by.iter().rposition(|is_by| *is_by).unwrap_or_default();
+            if let Some(slot) = wanted.only.get_mut(place) {
+                *slot = Some(name);
+            }
+        }
+        Some(Some(wanted))
+    }
+
+    /// The buckets in which there may be entries that bear all of some names, and how many at most, in the order of time: what is
+    /// to be read of the journal where no sums tell. Names that were counted as `other` may be any.
+    pub fn stretches(&self, (from_ms, to_ms): (i64, i64), tenant: Option<&Name>, only: &[Filter]) -> Vec<Stretch> {
+        let mut found = self.requests_by_bucket(Wanted::ALL, (from_ms, to_ms), tenant, |_| true);
+        let other = self.names.find(OTHER);
+        for (dimension, name) in only {
+            let Some(wanted) = self.wanted(dimension, tenant) else {
+                return Vec::new();
+            };
+            let names = [self.names.find(name), other];
+            let bears = |key: &RowKey| {
+                let is = wanted.name_of(key);
+                is.is_some() && names.contains(&is)
+            };
+            let these = self.requests_by_bucket(wanted, (from_ms, to_ms), tenant, bears);
+            found.retain(|bucket, requests| {
+                let of_name = these.get(bucket).copied().unwrap_or_default();
+                *requests = of_name.min(*requests);
+                of_name > 0
+            });
+        }
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for ((from_ms, to_ms), requests) in found {
+            match stretches.last_mut() {
+                // A day of which some hours are still kept by themselves.
+                Some(last) if from_ms < last.to_ms => {
+                    last.to_ms = last.to_ms.max(to_ms);
+                    last.requests += requests;
+                }
+                _ => stretches.push(Stretch {
+                    from_ms,
+                    to_ms,
+                    requests,
+                }),
+            }
+        }
+        stretches
+    }
+
+    fn requests_by_bucket(
+        &self,
+        wanted: Wanted,
+        range: (i64, i64),
+        tenant: Option<&Name>,
+        bears: impl Fn(&RowKey) -> bool,
+    ) -> BTreeMap<(i64, i64), u64> {
+        let mut found = BTreeMap::new();
+        self.each_row(wanted, range, tenant, |grain, bucket_ms, row| {
+            if bears(&row.key) {
+                let bucket = (bucket_ms, bucket_ms.saturating_add(grain.ms()));
+                *found.entry(bucket).or_default() += row.totals().requests;
+            }
+        });
+        found
+    }
+
+    /// Walks over the rows that answer a query in a range of time, each with the grain at which it is kept and the start of its bucket.
+    pub(super) fn each_row<'a>(
         &'a self,
         wanted: Wanted,
         (from_ms, to_ms): (i64, i64),
         tenant: Option<&Name>,
-        mut visit: impl FnMut(i64, RowRef<'a>),
+        mut visit: impl FnMut(Grain, i64, RowRef<'a>),
     ) {
         // None for all tenants, nothing within for one that no row bears.
         let tenant = tenant.map(|tenant| self.names.find(tenant));
@@ -178,7 +288,7 @@ impl Rollups {
                 for row in bucket.of(axis) {
                     let is_of_tenant = tenant.is_none_or(|tenant| tenant == Some(row.key.tenant));
                     if is_of_tenant && wanted.picks(&row.key) {
-                        visit(*bucket_ms, row);
+                        visit(grain, *bucket_ms, row);
                     }
                 }
             }
@@ -190,7 +300,7 @@ impl Rollups {
         let none = self.names.find("")?;
         let mut groups = Groups::new(self.names.given());
         let mut rows = Vec::new();
-        self.each_row(wanted, range, tenant, |_, row| {
+        self.each_row(wanted, range, tenant, |_, _, row| {
             let group = groups.place(wanted.group(&row.key, none), wanted.by);
             if let Some(cost) = groups.costs.get_mut(group as usize) {
                 *cost = cost.saturating_add(row.cost);
@@ -270,16 +380,23 @@ impl Rollups {
 
     /// Sums by one dimension, dearest first. Names beyond [`SUMMARY_ROWS_MAX`] are one row more, `other`.
     pub fn summary(&self, query: &SummaryQuery) -> Vec<SummaryRow> {
+        self.summary_of(query, &[]).unwrap_or_default()
+    }
+
+    /// The same of those entries alone that bear all of some names; `None` where no rows tell: they are of one kind each.
+    pub fn summary_of(&self, query: &SummaryQuery, only: &[Filter]) -> Option<Vec<SummaryRow>> {
+        let wanted = self.narrowed(Some(&query.by), query.tenant.as_ref(), only)?;
+        Some(wanted.map(|wanted| self.sums_by(query, wanted)).unwrap_or_default())
+    }
+
+    fn sums_by(&self, query: &SummaryQuery, wanted: Wanted) -> Vec<SummaryRow> {
         let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
-        let Some(wanted) = self.wanted(&query.by, tenant) else {
-            return Vec::new();
-        };
         let Some(ranked) = self.rank(wanted, range, tenant, SUMMARY_ROWS_MAX) else {
             return Vec::new();
         };
         let mut sums = vec![Totals::default(); ranked.kept.len() + usize::from(ranked.has_others)];
         let mut ranks = ranked.by_row();
-        self.each_row(wanted, range, tenant, |_, row| {
+        self.each_row(wanted, range, tenant, |_, _, row| {
             if let Some(totals) = ranks.next().and_then(|rank| sums.get_mut(rank)) {
                 row.add_to(totals);
             }
@@ -299,20 +416,29 @@ impl Rollups {
     /// without entries are left out. Names beyond [`SERIES_NAMES_MAX`] are one more in each period, `other`. A step finer than
     /// what is still kept shows what is kept at its beginning.
     pub fn sums_over_time(&self, query: &SeriesQuery) -> Vec<(i64, SummaryRow)> {
+        self.sums_over_time_of(query, &[]).unwrap_or_default()
+    }
+
+    /// The same of those entries alone that bear all of some names; `None` where no rows tell.
+    pub fn sums_over_time_of(&self, query: &SeriesQuery, only: &[Filter]) -> Option<Vec<(i64, SummaryRow)>> {
+        let wanted = self.narrowed(query.by.as_ref(), query.tenant.as_ref(), only)?;
+        Some(
+            wanted
+                .map(|wanted| self.sums_by_period(query, wanted))
+                .unwrap_or_default(),
+        )
+    }
+
+    fn sums_by_period(&self, query: &SeriesQuery, wanted: Wanted) -> Vec<(i64, SummaryRow)> {
         let (range, tenant) = ((query.from_ms, query.to_ms), query.tenant.as_ref());
-        let wanted = match &query.by {
-            None => Some(Wanted::ALL),
-            Some(by) => self.wanted(by, tenant),
-        };
-        let ranked = wanted.and_then(|wanted| Some((wanted, self.rank(wanted, range, tenant, SERIES_NAMES_MAX)?)));
-        let Some((wanted, ranked)) = ranked else {
+        let Some(ranked) = self.rank(wanted, range, tenant, SERIES_NAMES_MAX) else {
             return Vec::new();
         };
         let step_ms = query.step_ms.max(MINUTE_MS);
         let mut sums: Vec<(i64, usize, Totals)> = Vec::new();
         let mut places: Map<(i64, usize), usize> = Map::default();
         let mut ranks = ranked.by_row();
-        self.each_row(wanted, range, tenant, |bucket_ms, row| {
+        self.each_row(wanted, range, tenant, |_, bucket_ms, row| {
             let Some(rank) = ranks.next() else { return };
             let period_ms = floor(bucket_ms, step_ms);
             let place = *places.entry((period_ms, rank)).or_insert_with(|| {
@@ -335,7 +461,7 @@ impl Rollups {
     pub fn series(&self, from_ms: i64, to_ms: i64, step_ms: i64, tenant: Option<&Name>) -> Vec<Point> {
         let step_ms = step_ms.max(MINUTE_MS);
         let mut points: BTreeMap<i64, Totals> = BTreeMap::new();
-        self.each_row(Wanted::ALL, (from_ms, to_ms), tenant, |bucket_ms, row| {
+        self.each_row(Wanted::ALL, (from_ms, to_ms), tenant, |_, bucket_ms, row| {
             row.add_to(points.entry(floor(bucket_ms, step_ms)).or_default());
         });
         points

@@ -8,7 +8,7 @@ use ulid::Ulid;
 use super::names::OTHER;
 use super::*;
 use crate::entry::{Facts, Outcome, Part, Settlement};
-use crate::usage::Kind;
+use crate::usage::{Kind, Usage};
 
 pub(super) const NOW_MS: i64 = 1_795_305_600_000;
 

@@ -1,6 +1,8 @@
 //! Sums over some entries, and their bytes.
 
-use crate::entry::{Entry, Outcome};
+use super::rows::model_of;
+use crate::entry::{Entry, Name, Outcome};
+use crate::event::IMPORTED;
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::money::Usd;
 use crate::usage::{Kind, Usage};
@@ -25,8 +27,18 @@ pub struct Totals {
     pub last_ms: i64,
 }
 
+/// What an entry cost beyond what was held for it. For one that was imported nothing ever was, and no limit of this gateway was exceeded
+/// by it: its entry says `imported`, and no sum counts it.
+fn beyond_its_hold(entry: &Entry) -> Usd {
+    match entry.overage_reason.as_deref() {
+        Some(IMPORTED) => Usd::ZERO,
+        _ => entry.overage,
+    }
+}
+
 impl Totals {
-    pub(super) fn of(entry: &Entry) -> Totals {
+    /// What one entry brings to a sum.
+    pub fn of(entry: &Entry) -> Totals {
         let (facts, settlement) = (&entry.facts, &entry.settlement);
         let failed = settlement.status >= 400 || settlement.outcome == Outcome::UpstreamFailed;
         Totals {
@@ -39,10 +51,32 @@ impl Totals {
             usage: settlement.usage,
             cost: settlement.cost,
             held: entry.held,
-            overage: entry.overage,
+            overage: beyond_its_hold(entry),
             first_ms: facts.at_ms,
             last_ms: facts.at_ms,
         }
+    }
+
+    /// What it brings to the sums of models. An answer that billed several counts as one request, of the model it names, and each part
+    /// where it was used.
+    pub fn by_model(entry: &Entry) -> Vec<(Name, Totals)> {
+        let own = Totals::of(entry);
+        let parts = &entry.settlement.parts;
+        let mut found = vec![(Name::clone(model_of(entry)), own)];
+        if let (false, Some((_, own))) = (parts.is_empty(), found.first_mut()) {
+            (own.usage, own.cost) = (Usage::default(), Usd::ZERO);
+        }
+        found.extend(parts.iter().map(|part| {
+            let totals = Totals {
+                usage: part.usage,
+                cost: part.cost,
+                first_ms: own.first_ms,
+                last_ms: own.last_ms,
+                ..Totals::default()
+            };
+            (Name::clone(&part.model), totals)
+        }));
+        found
     }
 
     /// Widens the times to those of another sum.

@@ -22,6 +22,18 @@ pub enum Dimension {
     Tag(Name),
 }
 
+/// A name that entries bear: of which kind, and which.
+pub type Filter = (Dimension, Name);
+
+/// A bucket of time, and how many entries of it there are at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub from_ms: i64,
+    /// Exclusive.
+    pub to_ms: i64,
+    pub requests: u64,
+}
+
 /// How long sums stay as fine as they were made, and how many of them at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {

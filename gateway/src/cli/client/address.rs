@@ -48,6 +48,11 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Where a browser finds it.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+
     /// An address as it is typed: `https://HOST[:PORT][/PATH]`, or `http://`; where it ends in `/rpc` that is meant, too.
     ///
     /// # Errors

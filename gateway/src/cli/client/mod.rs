@@ -297,6 +297,7 @@ fn own_methods(config: &Config, ledger: LedgerView) -> Result<Module, ClientErro
         corrections: Default::default(),
         replays: Default::default(),
         verifications: Default::default(),
+        issued_tokens: Default::default(),
     };
     control::methods::own_methods(Arc::new(state)).map_err(|error| ClientError::Ledger(error.to_string()))
 }

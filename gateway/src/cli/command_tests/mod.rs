@@ -72,6 +72,7 @@ impl Books {
             corrections: Default::default(),
             replays: Default::default(),
             verifications: Default::default(),
+            issued_tokens: Default::default(),
         };
         control::start(Arc::new(state), &self.config.control.socket, None).unwrap()
     }

@@ -9,17 +9,19 @@
 //!   (DNS rebinding).
 //! - A stranger that is a web page is of this origin, or of one that `cors.allow_origins` names (`*` names none): browsers
 //!   open WebSockets to anywhere, and send simple requests without asking.
-//! - A stranger calls methods with a token only (`control.tokens`, `admin.token`). Where none is configured, nobody outside
-//!   may. `control.public_read` opens the original's dashboard figures, never these methods: entries name users and tasks.
+//! - A stranger calls methods with a token only (`control.tokens`, `admin.token`, one of `system.token`). Where there is none,
+//!   nobody outside may. `control.public_read` opens the original's dashboard figures, never these methods: entries name users and tasks.
 //! - Who sends wrong tokens is slowed down, see [`crate::control::access::attempts`].
 //! - `/`, `/metrics` and health say nothing secret and are open, as in the contract.
 
 mod attempts;
+mod issued;
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::config::{Config, ControlRole};
 use crate::control::access::attempts::Attempts;
+pub use crate::control::access::issued::IssuedTokens;
 use crate::control::rpc::call::{Caller, Role};
 use crate::hosts;
 use crate::timer::Timer;
@@ -43,7 +45,9 @@ pub(in crate::control) enum Denied {
     WrongToken,
     #[error("this token has expired")]
     ExpiredToken,
-    #[error("no token is configured (control.tokens or admin.token): use the control socket")]
+    #[error(
+        "no token is configured (control.tokens or admin.token): use the control socket, or get one by `agentledger dashboard`"
+    )]
     NoneConfigured,
     #[error("the request calls the gateway by a name that is not its own: if it is, add it to `hosts`")]
     ForeignHost,
@@ -148,7 +152,7 @@ impl Door {
     /// Who makes a request, and what it may do. `now_ms` is the wall clock's: tokens expire by it.
     pub(in crate::control) fn caller(
         &self,
-        config: &Config,
+        (config, issued): (&Config, &IssuedTokens),
         origin: &Origin,
         headers: &HeaderMap,
         now_ms: i64,
@@ -161,7 +165,7 @@ impl Door {
             Origin::Tcp(peer) => peer.as_str(),
             Origin::UnixSocket => said(headers, PEER_HEADER).unwrap_or("unknown"),
         };
-        if tokens(config).next().is_none() {
+        if tokens(config).next().is_none() && issued.is_empty() {
             return Err(Denied::NoneConfigured);
         }
         let given = bearer(headers).ok_or(Denied::NoToken)?;
@@ -170,7 +174,7 @@ impl Door {
         if let Err(retry_after_s) = self.attempts.check(peer, &given, at_ms) {
             return Err(Denied::TooManyAttempts { retry_after_s });
         }
-        let found = by_token(config, given, peer, now_ms);
+        let found = by_token((config, issued), given, peer, now_ms);
         match &found {
             Ok(_) => self.attempts.succeeded(peer, given, at_ms),
             Err(_) => self.attempts.failed(peer, at_ms),
@@ -185,7 +189,12 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn by_token(config: &Config, given: [u8; 32], peer: &str, now_ms: i64) -> Result<Caller, Denied> {
+fn by_token(
+    (config, issued): (&Config, &IssuedTokens),
+    given: [u8; 32],
+    peer: &str,
+    now_ms: i64,
+) -> Result<Caller, Denied> {
     // Hashes are compared, in constant time, and all of them: neither a token's length nor its place shows.
     let given = blake3::Hash::from_bytes(given);
     let mut found = None;
@@ -194,7 +203,20 @@ fn by_token(config: &Config, given: [u8; 32], peer: &str, now_ms: i64) -> Result
             found = Some(token);
         }
     }
-    let token = found.ok_or(Denied::WrongToken)?;
+    let Some(token) = found else {
+        let issued = issued.find(given).ok_or(Denied::WrongToken)?;
+        // What it was got by may be gone since: a token that was taken away leaves none behind.
+        let is_owners = issued.by == Caller::owner();
+        let mut names = tokens(config).filter(|token| token.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms));
+        if issued.expires_ms <= now_ms || !(is_owners || names.any(|token| *token.name == *issued.by.name)) {
+            return Err(Denied::ExpiredToken);
+        }
+        return Ok(Caller {
+            role: issued.role,
+            peer: peer.into(),
+            ..issued.by
+        });
+    };
     if token.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
         return Err(Denied::ExpiredToken);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agentledger_ledger::{
     AdjustmentQuery, AdjustmentRow, Cursor, Dimension, Entry, EntryQuery, Hash, Head, Name, Report, SummaryQuery,
-    SummaryRow, rfc3339_ms,
+    rfc3339_ms,
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -13,6 +13,8 @@ use jsonrpsee::server::RegisterMethodError;
 use crate::control::error::RpcError;
 use crate::control::key_names::key_of;
 use crate::control::ledger_view::{LedgerView, now_ms};
+use crate::control::methods::filtered::{self, filters};
+use crate::control::rows::cost_row;
 use crate::control::rpc::call::{Call, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -75,15 +77,20 @@ pub(in crate::control) fn summary(
     asked: wire::SummaryParams,
 ) -> Result<wire::Summary, RpcError> {
     let span = Span::new(&asked.last, &asked.from, &asked.to);
-    let (from_ms, to_ms) = span.ms(now_ms(), Some(LAST_DEFAULT))?;
-    let tenant = call.caller.tenant_of(&asked.tenant)?;
+    let range = span.ms(now_ms(), Some(LAST_DEFAULT))?;
+    let filters = filters!(state, call, asked)?;
     state.ledger.flush()?;
-    let (by, rows) = costs(state, (from_ms, to_ms), &asked.by, tenant);
+    let by = params::dimension(&asked.by);
+    let (mut rows, whole) = filtered::summary(state, range, &by, &filters)?;
+    ranked(state, &by, &mut rows);
+    rows.truncate(asked.limit.unwrap_or(usize::MAX));
     Ok(wire::Summary {
-        from: rfc3339_ms(from_ms),
-        to: rfc3339_ms(to_ms),
-        by,
+        from: rfc3339_ms(range.0),
+        to: rfc3339_ms(range.1),
+        by: params::dimension_name(&by),
         rows,
+        total: whole.total,
+        since: whole.since_ms.map(rfc3339_ms),
     })
 }
 
@@ -101,17 +108,21 @@ pub(in crate::control) fn costs(
         by: by.clone(),
         tenant,
     };
-    let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(row).collect();
-    if by == Dimension::Key {
+    let mut rows: Vec<wire::CostRow> = state.ledger.summary(&query).into_iter().map(cost_row).collect();
+    ranked(state, &by, &mut rows);
+    (params::dimension_name(&by), rows)
+}
+
+/// Dearest first, equal ones always in the same order, and keys with what they are now.
+fn ranked(state: &ControlState, by: &Dimension, rows: &mut [wire::CostRow]) {
+    if *by == Dimension::Key {
         let links: BTreeMap<Name, Name> = state.ledger.links().into_iter().collect();
-        for row in &mut rows {
+        for row in rows.iter_mut() {
             let key = links.get(row.key.as_str());
             row.key_now = key.map(ToString::to_string).unwrap_or_default();
         }
     }
-    // Dearest first; equal ones always in the same order.
     rows.sort_by(|a, b| b.cost_usd.cmp(&a.cost_usd).then_with(|| names(a).cmp(&names(b))));
-    (params::dimension_name(&by), rows)
 }
 
 fn names(row: &wire::CostRow) -> [&str; 9] {
@@ -126,30 +137,6 @@ fn names(row: &wire::CostRow) -> [&str; 9] {
         &row.tenant,
         &row.tag,
     ]
-}
-
-pub(in crate::control) fn row(row: SummaryRow) -> wire::CostRow {
-    wire::CostRow {
-        provider: row.provider.to_string(),
-        model: row.model.to_string(),
-        key: row.key.to_string(),
-        key_now: String::new(),
-        agent: row.agent.to_string(),
-        session: row.session.to_string(),
-        user: row.user.to_string(),
-        task: row.task.to_string(),
-        tenant: row.tenant.to_string(),
-        tag: row.tag.to_string(),
-        requests: row.requests,
-        errors: row.errors,
-        estimated: row.estimated,
-        input_tokens: row.input_tokens,
-        output_tokens: row.output_tokens,
-        usage: row.usage,
-        cost_usd: row.cost,
-        held_usd: row.held,
-        overage_usd: row.overage,
-    }
 }
 
 pub(in crate::control) fn query(

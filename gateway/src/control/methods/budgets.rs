@@ -1,6 +1,6 @@
 //! Short ways to limits and rates: `budget.set`, `budget.top_up`, `rate.set`.
 
-use agentledger_ledger::rfc3339_ms;
+use agentledger_ledger::{Unit, Window, rfc3339_ms};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jsonrpsee::server::RegisterMethodError;
@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::control::error::RpcError;
 use crate::control::key_names::account_of;
+use crate::control::methods::limits::stands_after;
+use crate::control::methods::rules::asked::{Asked, AskedLimit, Which};
 use crate::control::methods::rules::change::{Wish, change, change_seen, decision_ms, ends_at};
 use crate::control::methods::rules::effect::{SetLimit, TopUp};
 use crate::control::methods::rules::shortcuts::{at_parameter, found, needed, one_of, put};
@@ -136,9 +138,57 @@ fn set(state: &ControlState, call: &Call, asked: wire::BudgetSetParams) -> Resul
             ..over(in_force, call, "budget.limits", &same, false, &value)
         }])
     };
-    let look = &mut |_: &InForce, after: &PolicySet| Ok(limit.stricter(after));
-    change_seen(state, call, asked.dry_run, plan, Some(look))
-        .map_err(|error| at_parameter(error, &[("account", which)]))
+    let mut binds = None;
+    let look = &mut |before: &InForce, after: &PolicySet| {
+        if asked.dry_run {
+            binds = binding(state, (before, after), (&account, &asked.window, unit), None);
+        }
+        Ok(limit.stricter(after))
+    };
+    let changed = change_seen(state, call, asked.dry_run, plan, Some(look))
+        .map_err(|error| at_parameter(error, &[("account", which)]))?;
+    Ok(with_after(state, call, (&account, &asked.window, unit), binds, changed))
+}
+
+/// An account, the name of a window and that of a unit.
+type Named<'a> = (&'a str, &'a str, &'a str);
+
+fn which<'a>((account, window, unit): Named<'a>) -> Option<Which<'a>> {
+    Some(Which {
+        account,
+        window: Window::ALL.into_iter().find(|known| known.name() == window)?,
+        unit: Unit::from_name(unit)?,
+    })
+}
+
+/// The limit that will bind on an account. Its key, where it is one's, is known by what its calls were given last.
+fn binding(
+    state: &ControlState,
+    (before, after): (&InForce, &PolicySet),
+    named: Named<'_>,
+    ends_ms: Option<i64>,
+) -> Option<AskedLimit> {
+    let which = which(named)?;
+    let now_ms = state.ledger.now_ms();
+    let was = Asked::of(&before.policies, before, None, now_ms)?;
+    let limits = state.ledger.requested_limits(which.account).into_iter();
+    let limits: Vec<i64> = limits
+        .filter(|limit| limit.window == which.window && limit.unit == which.unit)
+        .map(|limit| limit.limit)
+        .collect();
+    Asked::of(after, before, ends_ms, now_ms)?.binding(which, |key| was.gives(which, key, &limits))
+}
+
+fn with_after(
+    state: &ControlState,
+    call: &Call,
+    named: Named<'_>,
+    binds: Option<AskedLimit>,
+    mut changed: wire::RuleChanged,
+) -> wire::RuleChanged {
+    let binds = binds.zip(which(named));
+    changed.after = binds.and_then(|(asked, which)| stands_after(state, &call.caller, which, &asked));
+    changed
 }
 
 /// The limit of a rule over keys, which has but two.
@@ -194,8 +244,18 @@ fn top_up(state: &ControlState, call: &Call, asked: wire::BudgetTopUpParams) -> 
             ..Wish::default()
         }])
     };
-    let look = &mut |before: &InForce, after: &PolicySet| top_up.raises_something(before, after).map(|()| None);
-    change_seen(state, call, asked.dry_run, plan, Some(look)).map_err(|error| at_parameter(error, &[]))
+    let unit = if asked.unit.is_empty() { "usd" } else { &asked.unit };
+    let named_limit = (named.as_str(), asked.window.as_str(), unit);
+    let mut binds = None;
+    let look = &mut |before: &InForce, after: &PolicySet| {
+        if asked.dry_run && which == "account" {
+            binds = binding(state, (before, after), named_limit, Some(until_ms));
+        }
+        top_up.raises_something(before, after).map(|()| None)
+    };
+    let changed =
+        change_seen(state, call, asked.dry_run, plan, Some(look)).map_err(|error| at_parameter(error, &[]))?;
+    Ok(with_after(state, call, named_limit, binds, changed))
 }
 
 /// A time, a date (its first moment in UTC), or a time span from now on.

@@ -1,17 +1,20 @@
 //! The methods about budgets and open holds.
 
-use agentledger_ledger::{BalanceRow, HeldBound, Mode, OpenHold, Standing, Unit, Usd, rfc3339_ms};
+use std::collections::{BTreeMap, HashMap};
+
+use agentledger_ledger::{BalanceRow, HeldBound, HoldId, OpenHold, Standing, Usd, rfc3339_ms};
 
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::json;
 
 use crate::control::error::RpcError;
 use crate::control::key_names::prefix_of;
-use crate::control::ledger_view::{LedgerView, now_ms};
+use crate::control::ledger_view::now_ms;
+use crate::control::methods::limits::{self, Lately, Limit, amount, own_account};
 use crate::control::rpc::call::{Call, Caller, Changed, Role};
 use crate::control::rpc::params::{self, Nothing};
 use crate::control::rpc::table::{Method, Scope, Table};
-use crate::control::state::ControlState;
+use crate::control::state::{ControlState, LiveAnswer};
 use crate::control::wire;
 
 pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodError> {
@@ -60,6 +63,7 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
 /// Accounts in one answer.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
+const DAY_MS: i64 = 86_400_000;
 
 pub(in crate::control) fn budget_status(
     state: &ControlState,
@@ -67,6 +71,11 @@ pub(in crate::control) fn budget_status(
     asked: wire::BudgetParams,
 ) -> Result<wire::BudgetStatus, RpcError> {
     let limit = params::limit(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+    let by_urgency = match asked.order.as_str() {
+        "" | "name" => false,
+        "urgency" => true,
+        _ => return Err(RpcError::InvalidParams("order must be name or urgency".to_owned())),
+    };
     state.ledger.flush()?;
     let page = match own_account(&call.caller) {
         // Any other account has sums of others in it too.
@@ -80,35 +89,91 @@ pub(in crate::control) fn budget_status(
         None => {
             let after = (!asked.after.is_empty()).then_some(asked.after.as_str());
             let prefix = prefix_of(state, &call.caller, &asked.account);
-            state.ledger.balances_after(&prefix, after, limit)
+            let most = if by_urgency { LIMIT_MAX } else { limit };
+            state.ledger.balances_after(&prefix, after, most)
         }
     };
     let wanted = |row: &&BalanceRow| asked.window.is_empty() || row.window.name() == asked.window;
-    let mut budgets: Vec<wire::BudgetRow> = page
-        .rows
+    let rows: Vec<&BalanceRow> = page.rows.iter().filter(wanted).collect();
+    let mut found = budgets(state, &rows);
+    if by_urgency {
+        found.retain(|(_, budget)| !budget.limits.is_empty());
+        found.sort_by(|(one, a), (other, b)| one.cmp(other).then_with(|| named(a).cmp(&named(b))));
+        found.truncate(limit);
+    } else {
+        found.sort_by(|(_, a), (_, b)| named(a).cmp(&named(b)));
+    }
+    let next = page.next.filter(|_| !by_urgency).map(|account| account.to_string());
+    Ok(wire::BudgetStatus {
+        budgets: found.into_iter().map(|(_, budget)| budget).collect(),
+        next,
+    })
+}
+
+fn named(row: &wire::BudgetRow) -> (&str, &str, &str) {
+    (&row.account, &row.window, &row.zone)
+}
+
+/// Each row with its limits, and how urgent it is.
+fn budgets(state: &ControlState, rows: &[&BalanceRow]) -> Vec<((u8, String, i64), wire::BudgetRow)> {
+    let of_row = |row: &BalanceRow| -> Vec<Limit> {
+        let asked = state.ledger.requested_limits(&row.account);
+        let of_window = asked
+            .iter()
+            .filter(|asked| asked.window == row.window && asked.zone == row.zone);
+        of_window.map(Limit::of).collect()
+    };
+    let limits: Vec<Vec<Limit>> = rows.iter().map(|row| of_row(row)).collect();
+    let limited = rows.iter().zip(&limits).filter(|(_, limits)| !limits.is_empty());
+    let lately = Lately::of(state, limited.map(|(row, _)| *row));
+    let overage = overage(state, rows, lately.now_ms());
+    let mut asked = 0;
+    let with_limits = rows
         .iter()
-        .filter(wanted)
-        .map(|row| budget(row, &state.ledger))
-        .collect();
-    budgets.sort_by(|a, b| (&a.account, &a.window, &a.zone).cmp(&(&b.account, &b.window, &b.zone)));
-    let next = page.next.map(|account| account.to_string());
-    Ok(wire::BudgetStatus { budgets, next })
+        .zip(limits)
+        .zip(overage)
+        .map(|((row, limits), overage_usd)| {
+            let asks = limits::asks(asked);
+            asked += usize::from(!limits.is_empty());
+            let shown = limits.iter().map(|limit| lately.stand(row, *limit, asks)).collect();
+            let budget = budget(row, overage_usd, shown);
+            (limits::urgency(&budget, row, &limits), budget)
+        });
+    with_limits.collect()
 }
 
-/// The one account whose every cent is the caller's tenant's; `None`: it may see all.
-fn own_account(caller: &Caller) -> Option<String> {
-    caller.tenant.as_ref().map(|tenant| format!("tenant:{tenant}"))
+/// What was billed beyond holds. The books count what was imported as such, since no limit may refuse it; the sums know it apart.
+fn overage(state: &ControlState, rows: &[&BalanceRow], now_ms: i64) -> Vec<Usd> {
+    let mut shown: Vec<Usd> = rows.iter().map(|row| row.overage.usd).collect();
+    let mut periods: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        let from_ms = row.period.start_s.saturating_mul(1_000).max(0);
+        if !row.overage.usd.is_zero() {
+            periods.entry(from_ms).or_default().push(place);
+        }
+    }
+    for (from_ms, places) in periods {
+        if !state.ledger.has_late_entries(from_ms, now_ms) {
+            continue;
+        }
+        let accounts = places
+            .iter()
+            .filter_map(|place| rows.get(*place))
+            .map(|row| &*row.account);
+        let spent = limits::spent_of(state, accounts, (from_ms, now_ms.saturating_add(1)), DAY_MS);
+        for place in places {
+            let sums = rows.get(place).and_then(|row| spent.get(&*row.account));
+            if let (Some(sums), Some(shown)) = (sums, shown.get_mut(place)) {
+                let known = sums.iter().fold(Usd::ZERO, |sum, one| sum.saturating_add(one.overage));
+                *shown = (*shown).min(known);
+            }
+        }
+    }
+    shown
 }
 
-fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
+fn budget(row: &BalanceRow, overage_usd: Usd, limits: Vec<wire::LimitRow>) -> wire::BudgetRow {
     let (from, to) = stretch(row.period.start_s, row.period.end_s);
-    let asked = ledger.requested_limits(&row.account);
-    let of_window = asked
-        .iter()
-        .filter(|asked| asked.window == row.window && asked.zone == row.zone);
-    let limits = of_window
-        .map(|asked| limit(asked.unit, asked.limit, asked.mode))
-        .collect();
     wire::BudgetRow {
         account: row.account.to_string(),
         window: row.window.name().to_owned(),
@@ -117,7 +182,7 @@ fn budget(row: &BalanceRow, ledger: &LedgerView) -> wire::BudgetRow {
         to,
         spent_usd: row.posted.usd,
         held_usd: row.held.usd,
-        overage_usd: row.overage.usd,
+        overage_usd,
         spent_tokens: row.posted.tokens,
         held_tokens: row.held.tokens,
         spent_requests: row.posted.requests,
@@ -130,8 +195,9 @@ pub(in crate::control) fn list(state: &ControlState, call: &Call, _: Nothing) ->
     let now_ms = now_ms();
     let holds = state.ledger.open_holds();
     let seen = holds.iter().filter(|hold| call.caller.sees(&hold.held.facts.tenant));
+    let live = state.data_plane.live_answers();
     Ok(wire::Holds {
-        holds: seen.map(|hold| row(hold, now_ms)).collect(),
+        holds: seen.map(|hold| row(hold, live.as_ref(), now_ms)).collect(),
     })
 }
 
@@ -159,7 +225,7 @@ pub(in crate::control) fn explain(
         .map(|(place, bound)| bound_row(hold, bound, standings.get(place)))
         .collect();
     Ok(wire::Explained {
-        hold: row(hold, now_ms()),
+        hold: row(hold, state.data_plane.live_answers().as_ref(), now_ms()),
         bounds,
     })
 }
@@ -175,7 +241,7 @@ pub(in crate::control) fn void(
     }
     let ledger = state.ledger.live()?;
     let hold = find(state, &call.caller, &asked.id)?;
-    let shown = row(&hold, now_ms());
+    let shown = row(&hold, state.data_plane.live_answers().as_ref(), now_ms());
     let changed = Changed {
         subject: format!("hold:{}", hold.id.0),
         tenant: hold.held.facts.tenant.clone(),
@@ -192,8 +258,10 @@ pub(in crate::control) fn void(
     })
 }
 
-fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
+fn row(hold: &OpenHold, live: Option<&HashMap<HoldId, LiveAnswer>>, now_ms: i64) -> wire::HoldRow {
     let facts = &hold.held.facts;
+    let passing = live.and_then(|live| live.get(&hold.id));
+    let state = live.map(|_| if passing.is_some() { "streams" } else { "waits" });
     wire::HoldRow {
         id: hold.id.0,
         exchange: facts.id.to_string(),
@@ -209,12 +277,20 @@ fn row(hold: &OpenHold, now_ms: i64) -> wire::HoldRow {
         held_tokens: hold.amounts.tokens,
         first_usd: hold.held.amounts.usd,
         basis: hold.held.basis.to_string(),
+        state: state.map(str::to_owned),
+        spent_usd: passing.map(|passing| passing.spent.min(hold.amounts.usd)),
+        output_tokens: passing.map(|passing| passing.output_tokens),
     }
 }
 
 fn bound_row(hold: &OpenHold, bound: &HeldBound, standing: Option<&Standing>) -> wire::BoundRow {
     let (from, to) = stretch(bound.start_s, bound.end_s);
-    let limit = limit(bound.unit, bound.limit, bound.mode);
+    let limit = Limit {
+        unit: bound.unit,
+        count: bound.limit,
+        mode: bound.mode,
+    }
+    .row();
     let show = |count: i64| Some(amount(bound.unit, count));
     let left = |standing: &Standing| i64::try_from(standing.left()).unwrap_or(i64::MIN);
     wire::BoundRow {
@@ -231,26 +307,6 @@ fn bound_row(hold: &OpenHold, bound: &HeldBound, standing: Option<&Standing>) ->
         held: standing.and_then(|standing| show(standing.held)),
         overage: standing.and_then(|standing| show(standing.overage)),
         left: standing.and_then(|standing| show(left(standing))),
-    }
-}
-
-fn limit(unit: Unit, count: i64, mode: Mode) -> wire::LimitRow {
-    let mode = match mode {
-        Mode::Hard => "hard",
-        Mode::Watch => "watch",
-    };
-    wire::LimitRow {
-        unit: unit.name().to_owned(),
-        limit: amount(unit, count),
-        mode: mode.to_owned(),
-    }
-}
-
-/// Decimal dollars, or the count itself.
-fn amount(unit: Unit, count: i64) -> String {
-    match unit {
-        Unit::Usd => Usd::from_nanos(count).to_string(),
-        Unit::Tokens | Unit::Requests => count.to_string(),
     }
 }
 

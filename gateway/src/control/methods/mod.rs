@@ -7,18 +7,22 @@ mod alerts;
 mod audit;
 pub mod books;
 mod budgets;
+mod calls;
 mod clock;
 mod denials;
 mod discover;
+mod filtered;
 mod holds;
 mod journal;
 mod keys;
+mod limits;
 mod moving;
 mod policies;
 mod policy_history;
 mod policy_versions;
 pub mod prices;
 mod providers;
+mod rates;
 mod recovered;
 pub mod replay;
 pub(in crate::control) mod rules;
@@ -30,6 +34,7 @@ mod switches;
 pub(in crate::control) mod system;
 mod tenants;
 mod tool_calls;
+mod tool_servers;
 
 use std::sync::Arc;
 
@@ -43,7 +48,9 @@ use crate::control::state::ControlState;
 pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, RegisterMethodError> {
     let mut table = Table::new(state);
     books::add(&mut table)?;
+    calls::add(&mut table)?;
     holds::add(&mut table)?;
+    limits::add(&mut table)?;
     recovered::add(&mut table)?;
     journal::add(&mut table)?;
     sessions::add(&mut table)?;
@@ -58,6 +65,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     rules::add(&mut table)?;
     rules::history::add(&mut table)?;
     budgets::add(&mut table)?;
+    rates::add(&mut table)?;
     keys::add(&mut table)?;
     tenants::add(&mut table)?;
     policies::add(&mut table)?;
@@ -69,6 +77,7 @@ pub(in crate::control) fn table(state: Arc<ControlState>) -> Result<Table, Regis
     system::add(&mut table)?;
     moving::add(&mut table)?;
     tool_calls::add(&mut table)?;
+    tool_servers::add(&mut table)?;
     discover::add(&mut table)?;
     Ok(table)
 }

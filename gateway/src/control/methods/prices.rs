@@ -9,6 +9,7 @@ use jsonrpsee::server::RegisterMethodError;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::now_ms;
 use crate::control::rpc::call::{Call, Role};
+use crate::control::rpc::params::Nothing;
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
@@ -57,7 +58,21 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
             r#"{"model": "gpt-4o"}"#,
         ),
         show,
+    )?;
+    table.add(
+        Method::new(
+            "price.drift",
+            Role::Read,
+            Scope::Tenant,
+            "Where the price book differed from its sources when they were compared last.",
+            r#"{}"#,
+        ),
+        drift,
     )
+}
+
+fn drift(state: &ControlState, _: &Call, _: Nothing) -> Result<wire::PriceDriftRow, RpcError> {
+    Ok(state.data_plane.price_drift().unwrap_or_default())
 }
 
 /// Rows in one answer of `prices.list`.

@@ -9,6 +9,7 @@ use crate::control::contract_forms;
 use crate::control::error::RpcError;
 use crate::control::ledger_view::now_ms;
 use crate::control::methods::books;
+use crate::control::methods::filtered::{self, filters};
 use crate::control::rpc::call::{Call, Changed, Role};
 use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
@@ -85,27 +86,29 @@ pub(in crate::control) fn series(
         )));
     }
     let by = (!asked.by.is_empty()).then(|| params::dimension(&asked.by));
+    let filters = filters!(state, call, asked)?;
     let query = SeriesQuery {
         from_ms,
         to_ms,
         step_ms,
         by: by.clone(),
-        tenant: call.caller.tenant_of(&asked.tenant)?,
+        tenant: filters.tenant.clone(),
     };
     state.ledger.flush()?;
-    let mut sums = state.ledger.sums_over_time(&query);
-    let next = cut(&mut sums, limit, |(at_ms, _)| *at_ms);
-    let point = |(at_ms, sum)| wire::SeriesPoint {
+    let (mut points, since_ms) = filtered::series(state, &query, &filters)?;
+    let next = cut(&mut points, limit, |(at_ms, _)| *at_ms);
+    let point = |(at_ms, row)| wire::SeriesPoint {
         at: rfc3339_ms(at_ms),
-        row: books::row(sum),
+        row,
     };
     Ok(wire::Series {
         from: rfc3339_ms(from_ms),
         to: rfc3339_ms(to_ms),
         step: asked.step,
         by: by.as_ref().map(params::dimension_name).unwrap_or_default(),
-        points: sums.into_iter().map(point).collect(),
+        points: points.into_iter().map(point).collect(),
         next: next.map(rfc3339_ms),
+        since: since_ms.map(rfc3339_ms),
     })
 }
 
@@ -195,6 +198,7 @@ pub(in crate::control) fn export(
         to: asked.to,
         by: asked.by,
         tenant: asked.tenant,
+        ..wire::SummaryParams::default()
     };
     let summary = books::summary(state, call, query)?;
     Ok(wire::Export {

@@ -108,7 +108,8 @@ impl Shared {
     pub(in crate::control) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         let config = self.state.config.load();
         let now_ms = self.state.ledger.now_ms();
-        self.plane.door.caller(&config, &self.origin, headers, now_ms)
+        let known = (&**config, &self.state.issued_tokens);
+        self.plane.door.caller(known, &self.origin, headers, now_ms)
     }
 }
 

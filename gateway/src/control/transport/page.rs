@@ -109,8 +109,8 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             include_bytes!("../../../assets/dashboard/icon.svg"),
         ),
     ];
-    let pages = guide::PAGES.iter();
-    let pages = pages.map(|page| File::of(page.name, "text/markdown; charset=utf-8", page.text.as_bytes()));
+    let pages = guide::topics();
+    let pages = pages.map(|(name, text)| File::of(name, "text/markdown; charset=utf-8", text.as_bytes()));
     let files = files.into_iter().map(|(name, kind, plain)| File::of(name, kind, plain));
     files.chain(pages).collect()
 });
@@ -145,7 +145,7 @@ pub(in crate::control) async fn index(headers: HeaderMap) -> Response {
 }
 
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let is_page_of_guide = guide::Page::named(&name).is_some();
+    let is_page_of_guide = guide::text(&name).is_some();
     send(
         File::named(&name).filter(|_| !is_page_of_guide && name != INDEX),
         &headers,
@@ -153,9 +153,7 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 async fn guide_page(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let page = name
-        .strip_suffix(".md")
-        .filter(|name| guide::Page::named(name).is_some());
+    let page = name.strip_suffix(".md").filter(|name| guide::text(name).is_some());
     send(page.and_then(File::named), &headers)
 }
 

@@ -57,7 +57,8 @@ pub struct ChangeRow {
     pub peer: String,
     /// The method.
     pub action: String,
-    /// `rule:ID`, `price:PROVIDER/MODEL`, `provider:NAME`, `session:TENANT/ID`, `hold:SEQUENCE`, `entry:ULID`, `breaker:NAME`, `clock`.
+    /// `rule:ID`, `price:PROVIDER/MODEL`, `provider:NAME`, `session:TENANT/ID`, `hold:SEQUENCE`, `entry:ULID`, `breaker:NAME`,
+    /// `mcp-tool:SERVER/TOOL`, `clock`.
     pub subject: String,
     /// Whose matter it is; empty: everybody's.
     pub tenant: String,

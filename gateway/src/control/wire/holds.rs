@@ -59,6 +59,18 @@ pub struct HoldRow {
     pub first_usd: Usd,
     /// Why it has this size.
     pub basis: String,
+    /// `streams` once text of its answer has passed, `waits` before; absent where no gateway runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Of one that streams: about what it has cost so far, no more than is held. Its input as the provider said it or as it was
+    /// estimated, and the text that has passed, by the length that such texts have; what a model thinks without showing it is in it
+    /// only once the call is entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub spent_usd: Option<Usd>,
+    /// Tokens of that text, reckoned so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
 }
 
 /// `hold.recovered`.

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// `ledger.summary`.
+/// `ledger.summary`. A filter that is left out or empty lets everything pass. Sums of filters of several kinds, or of one kind by
+/// another, are read from the entries themselves: of the latest 200,000 at most, see `since`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SummaryParams {
@@ -26,6 +27,31 @@ pub struct SummaryParams {
     pub by: String,
     /// Empty: all tenants together.
     pub tenant: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    /// As the answer names it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// Fingerprint, its first digits, or an alias.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub task: String,
+    /// Of tool calls: the tag of this name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tool: String,
+    /// Each of them with this value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Rows in the answer, the dearest; without it all, at most 10,000 and one for the others. `total` is always of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
 }
 
 /// Sums for one value of what was asked by. Names that this does not bear are left out.
@@ -72,12 +98,17 @@ pub struct CostRow {
 }
 
 /// Result of `ledger.summary`: rows by cost, dearest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub from: String,
     pub to: String,
     pub by: String,
     pub rows: Vec<CostRow>,
+    /// Of all rows together. Where an entry may bear several values, or none, as with tags, it is the sum of those that bear one.
+    pub total: CostRow,
+    /// Only what began since then is summed: before it there is more than one answer reads. Null where it is everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// `ledger.query`. A filter that is left out or empty lets everything pass.

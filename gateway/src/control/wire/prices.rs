@@ -85,3 +85,29 @@ pub struct PriceChanged {
     pub after: Option<serde_json::Value>,
     pub dry_run: bool,
 }
+
+/// Result of `price.drift`: the last comparison of the book with its sources, which `prices.update.every` schedules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PriceDriftRow {
+    /// Null: nothing was compared since the gateway started, and all below is empty.
+    pub at: Option<String>,
+    /// Models of both the book and a source.
+    pub compared: u64,
+    pub differences: Vec<PriceDifferenceRow>,
+    /// Why nothing could be compared; empty where it could.
+    pub error: String,
+}
+
+/// Where the book differs from a source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PriceDifferenceRow {
+    pub provider: String,
+    pub model: String,
+    /// `2026-03-05 standard input`, `max_output`, `retired`; empty where it is the whole row.
+    pub what: String,
+    /// As price files write it; null where there is nothing, or the source is not believed.
+    pub before: Option<String>,
+    pub after: Option<String>,
+    /// Why the source is not believed; empty where it is.
+    pub held_back: String,
+}

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::LimitRow;
+
 /// `rule.list`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -129,6 +131,10 @@ pub struct RuleChanged {
     /// What its author may not expect: that a stricter limit holds beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Of a `dry_run` of `budget.set` or `budget.top_up` on one account: the limit that would bind, as it would stand. Absent for
+    /// patterns and kinds, and where no policy would ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<LimitRow>,
 }
 
 /// `rule.history`.

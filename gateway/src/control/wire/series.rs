@@ -1,12 +1,14 @@
 //! Sums over time, exports and corrections.
 
+use std::collections::BTreeMap;
+
 use agentledger_ledger::Usd;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CostRow;
 
-/// `ledger.series`.
+/// `ledger.series`. Filters as in `ledger.summary`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeriesParams {
@@ -27,6 +29,28 @@ pub struct SeriesParams {
     /// Empty: all tenants together.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
+    /// As the answer names it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub model: String,
+    /// Fingerprint, its first digits, or an alias.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub task: String,
+    /// Of tool calls: the tag of this name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tool: String,
+    /// Each of them with this value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Points in the answer; default 1,000, at most 100,000. Whole periods only, the first at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -44,6 +68,9 @@ pub struct Series {
     /// `from` of the next page; null after the last one.
     #[serde(default)]
     pub next: Option<String>,
+    /// As in `ledger.summary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// Sums of one period, for one value of what was requested by.

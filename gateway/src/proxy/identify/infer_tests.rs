@@ -245,7 +245,7 @@ fn a_user_id_is_read_in_all_its_forms() {
 
 #[test]
 fn the_table_reads_what_is_kept_of_bodies_and_the_guide_lists_it() {
-    let guide = include_str!("../../../assets/guide/clients.md");
+    let guide = include_str!("../../../assets/guide/identity.md");
     let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with("| ")).collect();
     let listed = |what: Inferred, place: &str| {
         let what = what.names().next().unwrap();

@@ -1,9 +1,10 @@
 //! Fifth step, afterwards: the hold lets its stream go on. It is extended as the text grows; where nothing is left the stream is cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use agentledger_ledger::{Amounts, BooksError, Hold, Ledger, Name, Obstacle, Unit, Usd};
+use agentledger_ledger::{Amounts, BooksError, Hold, HoldId, Ledger, Name, Obstacle, Unit, Usd};
 
 use crate::plugin::Ending;
 use crate::proxy::reserve::estimate::{HoldEstimate, STEP_TOKENS, cost_of};
@@ -11,6 +12,7 @@ use crate::proxy::shared::allowance::{Allowance, Uncovered};
 use crate::proxy::shared::cached_input::Reliance;
 use crate::proxy::shared::exchange::Exchange;
 use crate::proxy::shared::gateway::Gateway;
+use crate::proxy::shared::live_answers::{LiveAnswer, LiveAnswers, Passing};
 use crate::proxy::shared::refusal_text::{cut_by_budget, ended};
 use crate::proxy::shared::rules::Rules;
 use crate::timer::Timer;
@@ -47,6 +49,8 @@ pub struct StreamAllowance {
     covered_tokens: i64,
     /// What is held for the input, until it is told.
     input_usd: Option<Usd>,
+    /// What it costs, as told.
+    input_costs: Usd,
     /// What the input costs beyond that.
     owed: Usd,
     /// Tokens are limited, too, which cached input does not save.
@@ -55,6 +59,9 @@ pub struct StreamAllowance {
     ratio: Ratio,
     /// It holds its input as its provider's cache should have it; until the hold covers what that really costs.
     reliance: Option<Reliance>,
+    /// Where it is shown, from its first text on.
+    live: Arc<LiveAnswers>,
+    shown: Option<LiveAnswer>,
 }
 
 impl StreamAllowance {
@@ -64,6 +71,7 @@ impl StreamAllowance {
             rules: Arc::clone(&exchange.rules),
             guarded: !units.is_empty(),
             input_usd: Some(estimate.input_usd),
+            input_costs: Usd::ZERO,
             owed: Usd::ZERO,
             limits_tokens: units.contains(&Unit::Tokens),
             // A named maximum is held whole and cannot be exceeded: only a count of bytes that is far off it is believed.
@@ -75,11 +83,27 @@ impl StreamAllowance {
             output_price_picos: estimate.output_price_picos,
             ratio: Ratio::of(gateway, &exchange.inspected.call.model),
             reliance: None,
+            live: Arc::clone(&gateway.live),
+            shown: None,
         }
     }
 
     pub fn relying(self, reliance: Option<Reliance>) -> StreamAllowance {
         StreamAllowance { reliance, ..self }
+    }
+
+    /// Writes down how far the answer has come, for whoever watches.
+    fn show(&mut self, hold: HoldId, text_bytes: u64, more_tokens: u64) {
+        let input = self.input_usd.unwrap_or(self.input_costs);
+        let passing = || Passing {
+            input_usd: AtomicI64::new(input.nanos()),
+            text_bytes: AtomicU64::new(0),
+            more_tokens: AtomicU64::new(0),
+            tokens_of_mebibyte: self.ratio.tokens_of_mebibyte,
+            output_price_picos: self.output_price_picos,
+        };
+        let shown = self.shown.get_or_insert_with(|| self.live.begin(hold, passing()));
+        shown.passed(text_bytes, more_tokens);
     }
 
     fn uncovered(&self, error: BooksError) -> Uncovered {
@@ -114,6 +138,10 @@ impl Allowance for BoundAllowance<'_> {
     fn input_costs(&mut self, cost: Usd) {
         let allowance = &mut *self.allowance;
         let Some(held) = allowance.input_usd.take() else { return };
+        if let Some(shown) = &allowance.shown {
+            shown.input_costs(cost);
+        }
+        allowance.input_costs = cost;
         let spared = held.saturating_sub(cost);
         if spared.is_negative() {
             allowance.owed = cost.saturating_sub(held);
@@ -127,6 +155,7 @@ impl Allowance for BoundAllowance<'_> {
 impl BoundAllowance<'_> {
     /// As [`Allowance::covers`], with so many tokens beside the text.
     pub fn covers_with(&mut self, text_bytes: u64, more_tokens: u64) -> Result<(), Uncovered> {
+        self.allowance.show(self.hold.id(), text_bytes, more_tokens);
         if !self.allowance.guarded {
             return Ok(());
         }

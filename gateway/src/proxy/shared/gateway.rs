@@ -15,7 +15,9 @@ use crate::proxy::shared::body::BodyBudget;
 use crate::proxy::shared::cached_input::CachedInput;
 use crate::proxy::shared::deferred_holds::DeferredHolds;
 use crate::proxy::shared::drain::Drain;
+use crate::proxy::shared::live_answers::LiveAnswers;
 use crate::proxy::shared::rules::Rules;
+use crate::proxy::shared::upkeep::Upkeep;
 use crate::rates::Rates;
 use crate::telemetry::alerts::Outbox;
 use crate::telemetry::{Metrics, Otlp};
@@ -51,4 +53,8 @@ pub struct Gateway {
     pub cached_input: Arc<CachedInput>,
     /// The control plane's socket, to which `/rpc`, `/metrics` and the dashboard are handed over.
     pub control: PathBuf,
+    /// How far the answers that pass have come.
+    pub live: Arc<LiveAnswers>,
+    /// What tasks beside the traffic did last.
+    pub upkeep: Upkeep,
 }

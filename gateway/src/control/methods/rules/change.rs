@@ -246,6 +246,7 @@ fn outcome(step: &Step, policies: &Arc<PolicySet>, dry_run: bool) -> wire::RuleC
         before: step.before.as_ref().map(|rule| rule.value.clone()),
         dry_run,
         warning: None,
+        after: None,
     }
 }
 

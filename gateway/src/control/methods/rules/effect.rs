@@ -9,7 +9,7 @@ use crate::policy::{AskedBounds, PolicySet, RequestedBound, sample_key};
 use crate::runtime::{InForce, Refused};
 
 /// The key of a made-up call that no pattern is for.
-const OTHER_KEY: &str = "agentledger-probe";
+pub(super) const OTHER_KEY: &str = "agentledger-probe";
 /// Patterns over keys that are tried: which of them a fingerprint's key fits is not known. Where there are more, any may be.
 const PATTERNS_MAX: usize = 1_000;
 
@@ -57,7 +57,7 @@ impl TopUp<'_> {
 }
 
 /// A key that fits each pattern, and one that fits none.
-fn keys_of(before: &InForce) -> Vec<String> {
+pub(super) fn keys_of(before: &InForce) -> Vec<String> {
     let file = before.file.get("budget").and_then(|conf| conf.get("rules"));
     let of_file = file.and_then(Value::as_array).into_iter().flatten();
     let of_runtime = before.parts.rules.of("budget").map(|rule| &rule.value);

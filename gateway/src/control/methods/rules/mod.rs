@@ -1,5 +1,6 @@
 //! The methods about rules: those of the file, which are only shown, and those that operators keep.
 
+pub(in crate::control) mod asked;
 pub(in crate::control) mod change;
 pub(in crate::control) mod effect;
 pub(in crate::control) mod history;
