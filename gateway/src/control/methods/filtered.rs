@@ -8,8 +8,8 @@ use agentledger_ledger::{
 };
 
 use crate::control::error::RpcError;
-use crate::control::methods::series::{DAY_MS, HOUR_MS};
 use crate::control::rows::cost_row;
+use crate::control::rpc::params::{DAY_MS, HOUR_MS};
 use crate::control::state::ControlState;
 use crate::control::wire;
 

@@ -11,14 +11,11 @@ use crate::control::ledger_view::now_ms;
 use crate::control::methods::books;
 use crate::control::methods::filtered::{self, filters};
 use crate::control::rpc::call::{Call, Changed, Role};
-use crate::control::rpc::params::{self, LAST_DEFAULT, Span};
+use crate::control::rpc::params::{self, DAY_MS, HOUR_MS, LAST_DEFAULT, MINUTE_MS, Span};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
 
-pub(in crate::control) const MINUTE_MS: i64 = 60_000;
-pub(in crate::control) const HOUR_MS: i64 = 60 * MINUTE_MS;
-pub(in crate::control) const DAY_MS: i64 = 24 * HOUR_MS;
 /// Points in one answer.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 100_000;

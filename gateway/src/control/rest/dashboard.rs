@@ -10,8 +10,8 @@ use super::rows::{CostPoint, PastSession, SessionRow, StatsAnswer, SummaryAnswer
 use crate::control::contract_forms;
 use crate::control::error::RpcError;
 use crate::control::methods::books;
-use crate::control::methods::series::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::control::rpc::call::Caller;
+use crate::control::rpc::params::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::control::state::ControlState;
 
 const HOURS: f64 = 24.0;

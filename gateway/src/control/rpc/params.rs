@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use crate::config::units::{DurationError, go_duration};
 use crate::control::error::RpcError;
 
+pub(in crate::control) const MINUTE_MS: i64 = 60_000;
+pub(in crate::control) const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(in crate::control) const DAY_MS: i64 = 24 * HOUR_MS;
 const DAY_SECONDS: u64 = 86_400;
 const WEEK_SECONDS: u64 = 7 * DAY_SECONDS;
 /// What `--last` and `last` are where nothing is said.
