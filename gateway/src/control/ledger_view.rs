@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentledger_ledger::{
-    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension, Document, Entry, EntryPage, EntryQuery, Filter, Found, Hash, Health, HoldId, JournalMonth, JournalRow, Ledger, LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery, SessionRows, SessionRowsQuery, Sessions, Spent, Standing, Stretch, SummaryQuery, SummaryRow, SystemClock, Taken,
+    AdjustmentQuery, AdjustmentRow, BalancePage, ChangePage, ChangeQuery, Clock, DenialQuery, DenialRow, Dimension,
+    Document, Entry, EntryPage, EntryQuery, Filter, Found, Hash, Health, HoldId, JournalMonth, JournalRow, Ledger,
+    LedgerError, Name, OfflineLedger, OpenHold, RecoveredEntry, Report, RequestedLimit, Scanned, SeriesQuery,
+    SessionRows, SessionRowsQuery, Sessions, Spent, Standing, Stretch, SummaryQuery, SummaryRow, SystemClock, Taken,
 };
 use ulid::Ulid;
 
