@@ -97,6 +97,7 @@ mod special_files;
 mod storage;
 mod tidy;
 mod tls;
+mod top;
 mod unread;
 mod vendors;
 mod way_out;
