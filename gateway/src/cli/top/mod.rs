@@ -72,7 +72,8 @@ enum Happened {
 
 pub fn run(args: &TopArgs, elsewhere: &Elsewhere) -> Result<(), CliError> {
     let style = Style::of_stdout();
-    if !args.once && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+    let has_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !args.once && !has_terminal {
         let text = "top needs a terminal to draw on: --once prints one frame as text".to_owned();
         return Err(ClientError::Usage(text).into());
     }
