@@ -325,7 +325,7 @@ fn top_gives_the_terminal_back_by_key_and_by_signal_and_while_it_is_suspended() 
     assert!(!text.contains("nothing held"), "{text}");
     screen.keys(&["fg", "Enter"]);
     screen.wait(&["nothing held", "? help"]);
-    screen.keys(&["?"]);
+    screen.keys(&["C-l", "?"]);
     screen.wait(&["Ctrl-Z"]);
     screen.keys(&["Escape", "C-c"]);
     let text = screen.wait(&["Stopped", "ready>"]);

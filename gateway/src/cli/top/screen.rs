@@ -52,9 +52,11 @@ impl Screen {
         drawn.map(|_| ())
     }
 
-    /// The next frame is painted whole, whatever stands there.
+    /// The next frame is painted whole, whatever stands there. By a resize to the same size: `clear` asks the terminal where its
+    /// cursor is, and the thread that waits for keys would have the answer.
     pub fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// As any command on Ctrl-Z. A shell's job control stops the process here; where there is none, nothing happens.
