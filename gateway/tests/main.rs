@@ -101,6 +101,7 @@ mod standing;
 mod storage;
 mod tidy;
 mod tls;
+mod top;
 mod unread;
 mod vendors;
 mod way_out;

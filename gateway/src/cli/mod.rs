@@ -43,6 +43,7 @@ mod style;
 pub mod table;
 mod tail;
 mod tenants;
+mod top;
 pub mod verify;
 pub mod version;
 mod view;
@@ -92,6 +93,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Print what happens, as it happens
     Tail(tail::TailArgs),
+    /// Watch the running gateway: what is spent, sessions, holds, budgets and alerts, live in the terminal
+    Top(top::TopArgs),
     /// Print what accounts with a limit have spent, hold and have left; set a limit, or grant more for a while
     Budgets(budgets::BudgetsArgs),
     /// Set how much may pass in a while
@@ -249,6 +252,7 @@ fn run(root: Root) -> Result<(), CliError> {
         Command::Series(args) => overview::series(&args, elsewhere)?.into(),
         Command::Export(args) => return export::run(&args, elsewhere),
         Command::Tail(args) => return tail::run(&args, elsewhere),
+        Command::Top(args) => return top::run(&args, elsewhere),
         Command::Budgets(args) => budgets::run(&args, elsewhere)?.into(),
         Command::Rates(args) => rates::run(&args, elsewhere)?.into(),
         Command::Rules(args) => rules::run(args, elsewhere)?.into(),

@@ -183,34 +183,7 @@ impl Tail {
     }
 
     async fn subscribe(&self) -> Result<Feed, ClientError> {
-        let address = self.address.to_string();
-        let connection = self.address.connect().await;
-        let connection = connection.map_err(|error| ClientError::Unreachable {
-            address: address.clone(),
-            text: error.why,
-        })?;
-        let uri = Uri::builder()
-            .scheme("ws")
-            .authority(self.address.authority())
-            .path_and_query(self.address.path())
-            .build();
-        let uri = uri.map_err(|error| ClientError::Usage(error.to_string()))?;
-        let (headers, method) = (self.address.headers(), self.what.method());
-        match follow(connection, &uri, headers, method, self.filters.clone()).await {
-            Ok(feed) => Ok(feed),
-            Err(FollowError::Refused { code, word, text }) => Err(ClientError::Refused {
-                code,
-                word,
-                message: text,
-            }),
-            Err(FollowError::Broken(text)) => Err(ClientError::Transport { address, text }),
-            // A handshake that is refused tells no reason; an ordinary request, which is refused alike, does.
-            Err(FollowError::Handshake(text)) => {
-                let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
-                post(&self.address, request.to_string()).await?;
-                Err(ClientError::Transport { address, text })
-            }
-        }
+        subscribe(&self.address, self.what.method(), self.filters.clone()).await
     }
 
     /// On standard error, so that what is printed stays what happened.
@@ -237,6 +210,41 @@ impl Tail {
                 None => other_line(item, self.style),
             },
             _ => other_line(item, self.style),
+        }
+    }
+}
+
+/// Follows what a method says of what happens.
+pub(super) async fn subscribe(
+    address: &Address,
+    method: &str,
+    filters: Map<String, Value>,
+) -> Result<Feed, ClientError> {
+    let named = address.to_string();
+    let connection = address.connect().await;
+    let connection = connection.map_err(|error| ClientError::Unreachable {
+        address: named.clone(),
+        text: error.why,
+    })?;
+    let uri = Uri::builder()
+        .scheme("ws")
+        .authority(address.authority())
+        .path_and_query(address.path())
+        .build();
+    let uri = uri.map_err(|error| ClientError::Usage(error.to_string()))?;
+    match follow(connection, &uri, address.headers(), method, filters).await {
+        Ok(feed) => Ok(feed),
+        Err(FollowError::Refused { code, word, text }) => Err(ClientError::Refused {
+            code,
+            word,
+            message: text,
+        }),
+        Err(FollowError::Broken(text)) => Err(ClientError::Transport { address: named, text }),
+        // A handshake that is refused tells no reason; an ordinary request, which is refused alike, does.
+        Err(FollowError::Handshake(text)) => {
+            let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
+            post(address, request.to_string()).await?;
+            Err(ClientError::Transport { address: named, text })
         }
     }
 }

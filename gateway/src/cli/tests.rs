@@ -213,9 +213,10 @@ fn every_command_that_prints_what_a_method_answers_takes_json() {
 }
 
 /// Commands without a form for their results, and why.
-const WITHOUT_FORMS: [(&str, &str); 7] = [
+const WITHOUT_FORMS: [(&str, &str); 8] = [
     ("serve", "runs until it is stopped, and logs"),
     ("demo", "is shown to people as it runs"),
+    ("top", "is drawn on a terminal; --once prints the frame as text"),
     ("mcp-wrap", "passes on what its server says"),
     ("guide", "prints pages, which are texts"),
     ("completions", "prints a script for a shell"),
@@ -270,6 +271,7 @@ fn options_may_stand_before_a_command_and_behind_it() {
         "agentledger policy eval a.lua --call {} --spent agent:day=5 --spent global:month=7 --json",
         "agentledger adjust 01J -1.5 --reason wrong",
         "agentledger tail holds --tenant acme --json",
+        "agentledger top --once --pane budgets --url https://x",
         "agentledger rpc ledger.summary {}",
         "agentledger config show budgets",
         "agentledger completions bash",
