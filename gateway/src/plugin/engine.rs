@@ -70,7 +70,7 @@ pub(super) fn compile(name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
             made = wit_component::ComponentEncoder::default()
                 .validate(true)
                 .module(wasm)
-                .and_then(|encoder| encoder.encode())
+                .and_then(|mut encoder| encoder.encode())
                 .map_err(|error| unfit(format!("{error:#}")))?;
             &made
         }
