@@ -28,7 +28,6 @@ const VIEWS = {
   ledger: '/ledger',
   audit: '/audit',
   guide: '/guide/budgets',
-  lost: '/nowhere',
 };
 const NODES_MAX = 2_000;
 
