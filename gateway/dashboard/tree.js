@@ -29,30 +29,6 @@ function walk(step, depth, rails, last, rows, closed) {
   });
 }
 
-/** What a call was for: the tool's name, else what the agent said of its task, else the kind of call. */
-export function labelOf(entry) {
-  if (entry.tags && entry.tags.tool) return entry.tags.tool;
-  return entry.task || entry.operation || 'call';
-}
-
-/** A tree of one level: entries in the order of time. */
-export function fromEntries(session, entries) {
-  const steps = entries.map((entry) => ({
-    kind: entry.operation === 'tool' ? 'tool' : 'call',
-    label: labelOf(entry),
-    model: entry.model,
-    calls: 1,
-    ids: [entry.id],
-    first: entry.at,
-    last: new Date(Date.parse(entry.at) + entry.duration_ms).toISOString(),
-    usage: entry.usage,
-    cost_usd: entry.cost_usd,
-    status: entry.status,
-    estimated: entry.estimated,
-  }));
-  return { session, sums: { calls: session.calls, cost_usd: session.cost_usd, usage: undefined }, steps };
-}
-
 export const readOf = (usage) =>
   usage ? Object.entries(usage).reduce((all, [kind, n]) => (/^(input|cache)/.test(kind) ? all + n : all), 0) : undefined;
 export const writtenOf = (usage) => (usage ? usage.output || 0 : undefined);

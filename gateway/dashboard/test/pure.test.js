@@ -9,7 +9,7 @@ import { ordered } from '../order.js';
 import { isOutlying, labelEvery, logTicks, scale, shares, stacked, ticks } from '../parts/geometry.js';
 import { buckets, moment, span } from '../time.js';
 import { TOPICS } from '../topics.js';
-import { fromEntries, loops, rowsOf } from '../tree.js';
+import { loops, rowsOf } from '../tree.js';
 
 test('limits stand at one place, and what passes them is cut', () => {
   const quiet = shares({ limit: 100, spent: 50, held: 10, overage: 0 });
@@ -137,17 +137,18 @@ test('a session is a tree, and a loop has its bracket', () => {
     started: '2026-11-30T00:00:00Z',
     last_seen: '2026-11-30T00:01:00Z',
   };
-  const entry = {
-    id: 'E',
-    operation: 'chat',
-    at: '2026-11-30T00:00:00Z',
-    duration_ms: 5,
+  const step = (id) => ({
+    kind: 'call',
+    label: 'chat',
+    model: 'm',
+    calls: 1,
+    ids: [id],
+    first: '2026-11-30T00:00:00.000Z',
+    last: '2026-11-30T00:00:00.005Z',
     usage: { input: 1 },
     cost_usd: '1',
-    model: 'm',
-    tags: {},
-  };
-  const tree = fromEntries(session, [entry, entry]);
+  });
+  const tree = { session, sums: { calls: 2, cost_usd: '1', usage: undefined }, steps: [step('E'), step('E')] };
   const rows = rowsOf(tree);
   assert.deepEqual(
     rows.map((row) => [row.depth, row.last]),

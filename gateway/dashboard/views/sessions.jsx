@@ -13,7 +13,7 @@ import { Empty, Failure, Skeleton } from '../parts/states.jsx';
 import { BudgetBar } from '../parts/bar.jsx';
 import { Filters, Pick, Seg } from '../parts/controls.jsx';
 import { ask, say } from '../parts/sheet.jsx';
-import { cachedOf, fromEntries, readOf, writtenOf } from '../tree.js';
+import { cachedOf, readOf, writtenOf } from '../tree.js';
 import { Tree } from './tree.jsx';
 import { Sum } from '../parts/layout.jsx';
 
@@ -221,12 +221,11 @@ function Detail({ id, tenant, looped }) {
       ['session.get', { id, tenant }],
       ['session.tree', { id, tenant }],
       ['budget.status', { account: `session:${id}` }],
-      ['ledger.query', { session: id, tenant, limit: 300, last: '7d' }],
       ['hold.list'],
     ],
     { on: [['session.changes', { session: id }]], every: 20_000 },
   );
-  const [got, tree, budgets, entries, holds] = data.results.map((result) => result.value);
+  const [got, tree, budgets, holds] = data.results.map((result) => result.value);
   if (!data.ready) return <Skeleton headline rows={12} />;
   if (!got) return <Failure error={data.results[0].error} retry={data.reload} />;
   const session = got.sessions[0];
@@ -240,7 +239,6 @@ function Detail({ id, tenant, looped }) {
         It may be another tenant’s, or older than what is kept.
       </Empty>
     );
-  const whole = tree || (entries && fromEntries(session, entries.entries));
   const budget = budgets && budgetRows(budgets.budgets).find((row) => row.account === `session:${id}` && row.unit === 'usd');
   const running = (holds ? holds.holds : []).filter((hold) => hold.session === id && hold.tenant === tenant);
   const kill = () => killing({ id, tenant, session, running });
@@ -257,7 +255,7 @@ function Detail({ id, tenant, looped }) {
           The steps tell of {count(tree.shown)} of {count(tree.sums.calls)} calls: the tree is larger than one answer.
         </p>
       )}
-      {whole ? <Tree tree={whole} running={running} /> : <Failure error={data.results[3].error} retry={data.reload} />}
+      {tree ? <Tree tree={tree} running={running} /> : <Failure error={data.results[1].error} retry={data.reload} />}
     </>
   );
 }

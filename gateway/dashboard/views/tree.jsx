@@ -233,8 +233,7 @@ function Opened({ id, step }) {
   if (!value)
     return (
       <p class="cap">
-        {error && error.code === 'unknown_method' ? 'This gateway does not say what a call is made of.' : error && error.message}{' '}
-        {link}
+        {error && error.message} {link}
       </p>
     );
   return (

@@ -129,6 +129,13 @@ pub struct Settlement {
 }
 
 impl Settlement {
+    /// Answered with 400 or above, or failed upstream: what sums and sessions count as an error.
+    pub fn has_failed(&self) -> bool {
+        self.status >= 400 || self.outcome == Outcome::UpstreamFailed
+    }
+}
+
+impl Settlement {
     /// Of an exchange without an answer: nothing was used, as far as anyone can tell.
     pub fn unanswered(at_ms: i64, outcome: Outcome, status: u16, model: Name, duration_ms: u64) -> Settlement {
         Settlement {

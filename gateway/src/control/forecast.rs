@@ -10,9 +10,7 @@
 
 use agentledger_ledger::{Spent, Unit};
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
+use crate::control::rpc::params::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 /// Two whole weeks: weekends have the part that they should.
 pub const DAYS_MAX: i64 = 14;

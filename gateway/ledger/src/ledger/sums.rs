@@ -96,6 +96,9 @@ impl Ledger {
         tenant: Option<&Name>,
         limit: usize,
     ) -> Option<Result<Vec<Entry>, LedgerError>> {
+        if self.has_late_entries(from_ms, to_ms) {
+            return None;
+        }
         let is_whole = {
             let derived = self.derived.read();
             let points = derived.rollups.series(from_ms, to_ms, DAY_MS, tenant);
@@ -105,7 +108,6 @@ impl Ledger {
                 .min()
                 .unwrap_or(i64::MAX);
             derived.peaks.are_whole((from_ms, to_ms), first_ms, tenant)
-                && derived.import_places.within(from_ms, to_ms).is_empty()
         };
         is_whole.then(|| self.dearest(from_ms, to_ms, tenant, limit))
     }

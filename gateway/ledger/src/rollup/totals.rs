@@ -1,7 +1,7 @@
 //! Sums over some entries, and their bytes.
 
 use super::rows::model_of;
-use crate::entry::{Entry, Name, Outcome};
+use crate::entry::{Entry, Name};
 use crate::event::IMPORTED;
 use crate::journal::bytes::{Reader, put_i64, put_u64};
 use crate::money::Usd;
@@ -40,10 +40,9 @@ impl Totals {
     /// What one entry brings to a sum.
     pub fn of(entry: &Entry) -> Totals {
         let (facts, settlement) = (&entry.facts, &entry.settlement);
-        let failed = settlement.status >= 400 || settlement.outcome == Outcome::UpstreamFailed;
         Totals {
             requests: 1,
-            errors: u64::from(failed),
+            errors: u64::from(settlement.has_failed()),
             status_429: u64::from(settlement.status == 429),
             status_5xx: u64::from(settlement.status >= 500),
             estimated: u64::from(settlement.estimate_reason.is_some()),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::DAY_MS;
-use crate::entry::{Facts, Name, Outcome, Settlement};
+use crate::entry::{Facts, Name, Settlement};
 use crate::money::Usd;
 
 /// What is kept in memory.
@@ -135,9 +135,8 @@ impl Session {
 
     /// One call more.
     pub(super) fn count(&mut self, end: &Settlement) {
-        let failed = end.status >= 400 || end.outcome == Outcome::UpstreamFailed;
         self.calls += 1;
-        self.errors += u64::from(failed);
+        self.errors += u64::from(end.has_failed());
         self.cost = self.cost.saturating_add(end.cost);
         self.tokens = self.tokens.saturating_add(end.usage.tokens());
     }

@@ -8,18 +8,12 @@ use crate::control::rpc::call::{Caller, Role};
 /// As many as there may be; the oldest goes.
 const TOKENS_MAX: usize = 64;
 
-struct Issued {
+/// What a token stands for.
+#[derive(Clone)]
+pub(in crate::control) struct Issued {
     /// Of the token: it is kept by nobody but who got it.
     hash: [u8; 32],
     /// Who got it: what is done with it is done by them.
-    by: Caller,
-    role: Role,
-    expires_ms: i64,
-}
-
-/// What a token of this kind stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::control) struct Known {
     pub by: Caller,
     pub role: Role,
     pub expires_ms: i64,
@@ -48,15 +42,11 @@ impl IssuedTokens {
     }
 
     /// All hashes are compared, in constant time: a token's place does not show.
-    pub(in crate::control) fn find(&self, given: blake3::Hash) -> Option<Known> {
+    pub(in crate::control) fn find(&self, given: blake3::Hash) -> Option<Issued> {
         let mut found = None;
         for token in self.0.lock().iter() {
             if blake3::Hash::from_bytes(token.hash) == given {
-                found = Some(Known {
-                    by: token.by.clone(),
-                    role: token.role,
-                    expires_ms: token.expires_ms,
-                });
+                found = Some(token.clone());
             }
         }
         found

@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 use std::str::FromStr;
 
-use agentledger_ledger::{DEAREST_MAX, Entry, Facts, Name, Outcome, Scanned, Totals, Usd, rfc3339_ms};
+use agentledger_ledger::{DEAREST_MAX, Entry, Facts, Name, Scanned, Totals, Usd, rfc3339_ms};
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::value::to_raw_value;
 use ulid::Ulid;
@@ -148,7 +148,7 @@ impl Search {
         let settlement = &entry.settlement;
         let is = match self.is {
             Is::Any => true,
-            Is::Error => settlement.status >= 400 || settlement.outcome == Outcome::UpstreamFailed,
+            Is::Error => settlement.has_failed(),
             Is::Estimated => settlement.estimate_reason.is_some(),
             Is::Overage => !Totals::of(entry).overage.is_zero(),
         };

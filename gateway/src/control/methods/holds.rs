@@ -12,7 +12,7 @@ use crate::control::key_names::prefix_of;
 use crate::control::ledger_view::now_ms;
 use crate::control::methods::limits::{self, Lately, Limit, amount, own_account};
 use crate::control::rpc::call::{Call, Caller, Changed, Role};
-use crate::control::rpc::params::{self, Nothing};
+use crate::control::rpc::params::{self, DAY_MS, Nothing};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::{ControlState, LiveAnswer};
 use crate::control::wire;
@@ -63,7 +63,6 @@ pub(in crate::control) fn add(table: &mut Table) -> Result<(), RegisterMethodErr
 /// Accounts in one answer.
 const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
-const DAY_MS: i64 = 86_400_000;
 
 pub(in crate::control) fn budget_status(
     state: &ControlState,

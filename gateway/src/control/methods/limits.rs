@@ -13,13 +13,11 @@ use crate::control::key_names::account_of;
 use crate::control::methods::rules::asked::{Asked, AskedLimit, Which};
 use crate::control::methods::rules::shortcuts::needed;
 use crate::control::rpc::call::{Call, Caller, Role};
+use crate::control::rpc::params::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::control::rpc::table::{Method, Scope, Table};
 use crate::control::state::ControlState;
 use crate::control::wire;
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
 /// Points of a forecast: hours where a window is no longer than this, else days.
 const BY_HOUR_MS: i64 = 2 * DAY_MS;
 /// Of so many accounts the policies are asked from where on they warn; a made-up call for each.

@@ -1,6 +1,6 @@
 //! How calls one after the other become steps. Pure.
 
-use agentledger_ledger::{Entry, Facts, Outcome, Refused, Usage, Usd, rfc3339_ms};
+use agentledger_ledger::{Entry, Facts, Refused, Usage, Usd, rfc3339_ms};
 
 use crate::control::wire::TreeStep;
 use crate::policy::{TOOL_OPERATION, TOOL_TAG};
@@ -90,7 +90,7 @@ fn step(entries: &[&Entry]) -> TreeStep {
         label: label(&first.facts).to_owned(),
         model: first.settlement.model.to_string(),
         calls: entries.len() as u64,
-        failed: count(has_failed),
+        failed: count(|entry| entry.settlement.has_failed()),
         estimated: count(|entry| entry.settlement.estimate_reason.is_some()),
         ids: Some(
             entries
@@ -109,11 +109,6 @@ fn step(entries: &[&Entry]) -> TreeStep {
         ),
         ..TreeStep::default()
     }
-}
-
-/// As sessions count errors.
-fn has_failed(entry: &Entry) -> bool {
-    entry.settlement.status >= 400 || entry.settlement.outcome == Outcome::UpstreamFailed
 }
 
 pub(super) fn usage(entries: &[&Entry]) -> Usage {
