@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::config::Backup;
 use crate::moving::archive::{self, ArchiveError, Source, Written};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::upkeep::BackupFailure;
-use crate::tasks::spawn_named_on;
+use crate::tasks::{background, spawn_named_on};
 use crate::telemetry::alerts::Severity;
 use crate::telemetry::{self, Samples};
 
@@ -65,12 +65,7 @@ impl Backups {
         gateway
             .metrics
             .add_source(Arc::clone(&counts) as Arc<dyn telemetry::Source>);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(1)
-            .thread_name("backups")
-            .enable_all()
-            .build()?;
+        let runtime = background("backups").max_blocking_threads(1).build()?;
         spawn_named_on(&runtime, "backups", run(Arc::downgrade(gateway), version, counts));
         Ok(Some(Backups { runtime: Some(runtime) }))
     }

@@ -5,13 +5,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::price::update::{self, HeldBack, Proposal};
 use crate::proxy::report::{self, OwnAlert};
 use crate::proxy::shared::gateway::Gateway;
 use crate::proxy::shared::upkeep::{PriceDifference, PriceDrift};
-use crate::tasks::spawn_named_on;
+use crate::tasks::{background, spawn_named_on};
 use crate::telemetry::alerts::Severity;
 
 /// A gateway that is started daily would else never come to a daily update.
@@ -32,11 +32,7 @@ impl PriceUpdates {
         if gateway.rules.load().config.price_updates.every.is_none() {
             return Ok(None);
         }
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("price-updates")
-            .enable_all()
-            .build()?;
+        let runtime = background("price-updates").build()?;
         spawn_named_on(&runtime, "price-updates", run(Arc::downgrade(gateway)));
         Ok(Some(PriceUpdates { runtime: Some(runtime) }))
     }

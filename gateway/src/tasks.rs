@@ -5,8 +5,37 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+
+/// How far behind requests the threads of a [`background`] runtime stand, as `nice` counts it.
+const NICENESS: i32 = 10;
+
+/// A runtime of one thread, and threads for what blocks, beside those that serve requests: where the processor is short, requests
+/// come first, whoever opened fifty dashboards or takes a backup.
+pub fn background(name: &'static str) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .worker_threads(1)
+        .thread_name(name)
+        .enable_all()
+        .on_thread_start(stand_behind);
+    builder
+}
+
+/// On Linux a thread has a niceness of its own; elsewhere the whole process would stand behind.
+fn stand_behind() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        // Never before where the whole process was put.
+        if getpriority_process(None).is_ok_and(|niceness| niceness < NICENESS)
+            && let Err(error) = setpriority_process(None, NICENESS)
+        {
+            tracing::debug!(%error, "a background thread could not be put behind requests");
+        }
+    }
+}
 
 /// Runs the future beside the caller, on the caller's runtime.
 #[allow(clippy::disallowed_methods)]
@@ -110,6 +139,17 @@ mod tests {
         drop(watched);
         // Its sender goes with it.
         assert!(looks.iter().all(|look| look == 8));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_background_runtime_stands_behind_and_its_starter_does_not() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let own = niceness();
+        let runtime = background("behind").build().unwrap();
+        let worker = runtime.block_on(async { spawn_named("reads", async move { niceness() }).await.unwrap() });
+        let blocking = runtime.block_on(async { tokio::task::spawn_blocking(niceness).await.unwrap() });
+        assert_eq!((worker, blocking, niceness()), (own.max(NICENESS), own.max(NICENESS), own));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use agentledger_alerts::{Alert, Attempt, Outbox, Outcome, Plan, Settled, Severit
 use agentledger_ledger::{Clock, Ledger};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use ulid::Ulid;
@@ -20,7 +20,7 @@ use super::silences;
 use super::states::{DeliveryState, Ways};
 use super::table::Table;
 use crate::config::{Config, Receiver};
-use crate::tasks::{spawn_named, spawn_named_on};
+use crate::tasks::{background, spawn_named, spawn_named_on};
 use crate::telemetry::Metrics;
 use crate::telemetry::alerts::Outbox as Raised;
 
@@ -280,11 +280,7 @@ impl Dispatcher {
     /// # Errors
     /// No thread can be had.
     pub fn start(dispatch: Arc<Dispatch>) -> std::io::Result<Dispatcher> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("alerts")
-            .enable_all()
-            .build()?;
+        let runtime = background("alerts").build()?;
         spawn_named_on(&runtime, "alerts", run(Arc::clone(&dispatch)));
         Ok(Dispatcher {
             dispatch,

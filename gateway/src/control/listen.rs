@@ -21,7 +21,7 @@ use crate::control::rest;
 use crate::control::state::ControlState;
 use crate::control::transport;
 use crate::control::wire::BEGUN_MAX;
-use crate::tasks::{spawn_named, spawn_named_on};
+use crate::tasks::{background, spawn_named, spawn_named_on};
 
 /// Longest path that fits into `sockaddr_un` on Linux, its final zero left out.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -104,11 +104,8 @@ pub(super) fn start(
     socket: &Path,
     listen: Option<&str>,
 ) -> Result<ControlHandle, ControlError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = background("control")
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("control")
-        .enable_all()
         .build()
         .map_err(ControlError::Runtime)?;
     let (stop, stopped) = watch::channel(false);

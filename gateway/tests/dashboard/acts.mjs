@@ -251,6 +251,8 @@ export async function acts(browser) {
   }
   await scenario('a thousand budgets and a thousand agents stay few nodes', () => thousands(browser, base, gateway));
 
+  await scenario("a machine whose clock differs shows the gateway's days", () => clocks(browser, base, gateway));
+
   await scenario('a gateway without a socket for the page is asked every few seconds', async () => {
     const page = await signedIn();
     await page.routeWebSocket('**/rpc', (socket) => socket.close());
@@ -324,6 +326,36 @@ async function thousands(browser, base, gateway) {
   await page.at('/budgets?q=bot-777');
   check((await page.locator('main').innerText()).includes('bot-777'), 'a budget is found by its name');
   await page.context().close();
+}
+
+/** Three days behind and ahead: the same sum of today as with the right clock, and no age in the days to come. */
+async function clocks(browser, base, gateway) {
+  const today = async (shiftMs) => {
+    const page = await open(browser, base, { token: gateway.token });
+    await page.addInitScript((by) => {
+      const Right = Date;
+      window.Date = class extends Right {
+        constructor(...parts) {
+          super(...(parts.length ? parts : [Right.now() + by]));
+        }
+        static now() {
+          return Right.now() + by;
+        }
+      };
+    }, shiftMs);
+    await page.at('/');
+    const seen = { sum: await page.locator('.headline').first().innerText(), href: '' };
+    seen.href = await page.locator('a.headline').first().getAttribute('href');
+    check(page.faults.length === 0, `a clock off by ${shiftMs} ms: nothing in the console`, page.faults.join(' | '));
+    await page.context().close();
+    return seen;
+  };
+  const right = await today(0);
+  for (const days of [-3, 3]) {
+    const seen = await today(days * 86_400_000);
+    check(seen.href === right.href, `${days} days off: the day that is today's begins alike`, `${seen.href}, ${right.href}`);
+    check(seen.sum === right.sum, `${days} days off: the same sum of today`, `${seen.sum}, ${right.sum}`);
+  }
 }
 
 /** A call through the gateway; the status of its answer. */

@@ -31,7 +31,7 @@ use super::family::LabelValues;
 use super::samples::{Samples, Source};
 use super::trace::{SpanIds, TraceParent, Traced};
 use crate::config::{Config, Otlp as OtlpConfig, Sampling};
-use crate::tasks::spawn_named_on;
+use crate::tasks::{background, spawn_named_on};
 
 /// What has ended and waits to be counted: a tenth of a second of the busiest gateway.
 const ENDED_MAX: usize = 8_192;
@@ -151,11 +151,7 @@ impl Otlp {
     /// # Errors
     /// An address or a header that cannot be used, or no thread is to be had. A collector that is away is no error.
     pub fn start(otlp: &OtlpConfig, config: &Arc<ArcSwap<Config>>, label_values_max: usize) -> Result<Otlp, OtlpError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("otlp")
-            .enable_all()
-            .build()?;
+        let runtime = background("otlp").build()?;
         let counts = Arc::<Counts>::default();
         let resource = exporters::resource(otlp);
         let (metrics, spans) = {
