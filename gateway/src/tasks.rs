@@ -149,7 +149,10 @@ mod tests {
         let runtime = background("behind").build().unwrap();
         let worker = runtime.block_on(async { spawn_named("reads", async move { niceness() }).await.unwrap() });
         let blocking = runtime.block_on(async { tokio::task::spawn_blocking(niceness).await.unwrap() });
-        assert_eq!((worker, blocking, niceness()), (own.max(NICENESS), own.max(NICENESS), own));
+        assert_eq!(
+            (worker, blocking, niceness()),
+            (own.max(NICENESS), own.max(NICENESS), own)
+        );
     }
 
     #[tokio::test]
